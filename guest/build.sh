@@ -1,0 +1,85 @@
+#!/bin/sh
+# Builds every example to guest/out/<name>.wasm: core modules that say which world they are made for; `midflight patch
+# build` makes components of them. Quick when nothing changed.
+#
+# The modules need Rust's standard library for wasm32-unknown-unknown. In this order: the one that the toolchain has;
+# `rustup target add`; on Debian, its packages of cargo, rustc and the library's source, from which the library is built
+# (about two minutes, once). Anything else ends with a message that says what to install.
+#
+#   MIDFLIGHT_GUEST_TARGET   where cargo builds; default: ${XDG_CACHE_HOME:-~/.cache}/midflight/guest-target
+#   MIDFLIGHT_GUEST_TOOLS    `toolchain` or `debian`: do not look for another way
+set -eu
+
+guest=$(cd "$(dirname "$0")" && pwd)
+out=$guest/out
+triple=wasm32-unknown-unknown
+tools=${MIDFLIGHT_GUEST_TOOLS:-any}
+CARGO_TARGET_DIR=${MIDFLIGHT_GUEST_TARGET:-${XDG_CACHE_HOME:-$HOME/.cache}/midflight/guest-target}
+export CARGO_TARGET_DIR
+# Flags meant for the host's programs do not fit modules.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET RUSTC RUSTC_WRAPPER CARGO_INCREMENTAL
+
+say() { printf 'guest: %s\n' "$*" >&2; }
+
+has_library() {
+    sysroot=$(cd "$guest" && rustc --print sysroot 2>/dev/null) && [ -d "$sysroot/lib/rustlib/$triple/lib" ]
+}
+
+# No network, or a toolchain that rustup does not manage: no reason to wait.
+add_library() {
+    command -v rustup >/dev/null 2>&1 || return 1
+    say "adding $triple to the toolchain"
+    (cd "$guest" && timeout 60 rustup target add "$triple") >/dev/null 2>&1 && has_library
+}
+
+# Debian's own programs, wherever a rustup comes first in PATH.
+debian_ready() {
+    [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] && command -v wasm-ld-19 >/dev/null 2>&1 &&
+        [ -f "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]
+}
+
+debian_install() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null 2>&1 || return 1
+        as_root=sudo
+    fi
+    say "installing rustc-web cargo-web rust-web-src lld-19"
+    install="$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends rustc-web cargo-web rust-web-src lld-19"
+    { $install || { $as_root apt-get update && $install; }; } >&2 && debian_ready
+}
+
+build() {
+    way=$1
+    cd "$guest"
+    if [ "$way" = debian ]; then
+        # Cargo would otherwise ask rustup's rustc, which has no source of the library.
+        env -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+            CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
+            /usr/bin/cargo build --release --locked --workspace --lib --target "$triple" -Zbuild-std=std,panic_abort
+    else
+        cargo build --release --locked --workspace --lib --target "$triple"
+    fi
+    mkdir -p "$out"
+    for manifest in examples/*/Cargo.toml; do
+        name=$(basename "$(dirname "$manifest")")
+        module=$CARGO_TARGET_DIR/$triple/release/$name.wasm
+        [ -f "$module" ] || continue
+        cmp -s "$module" "$out/$name.wasm" || { cp "$module" "$out/.$name.wasm" && mv "$out/.$name.wasm" "$out/$name.wasm"; }
+    done
+    say "$(ls "$out" | grep -c '\.wasm$') modules in $out"
+}
+
+if [ "$tools" != debian ] && has_library; then
+    build toolchain
+elif [ "$tools" != debian ] && ! { [ "$tools" = any ] && debian_ready; } && add_library; then
+    build toolchain
+elif [ "$tools" != toolchain ] && { debian_ready || debian_install; }; then
+    build debian
+else
+    say "Rust's standard library for $triple is missing. Install it, then run this again:"
+    say "  with rustup:  rustup target add $triple"
+    say "  on Debian:    apt-get install rustc-web cargo-web rust-web-src lld-19"
+    exit 1
+fi

@@ -1,0 +1,5 @@
+//! The benchmark's actor takes raw bytes: a cast adds their number to its state; a call does too, and is answered with
+//! the new state, so that an empty call asks for it.
+
+/// The answer to a call.
+pub type Reply = u64;

@@ -1,0 +1,253 @@
+//! What a handler may know of the world, and what it asks of it. Effects are values: they are released, in this order,
+//! when the handler ends well, and dropped when it does not. Nothing here waits or fails.
+
+use crate::bindings::midflight::actor::types as wit;
+use crate::codec::Message;
+use crate::event::{Active, Dest, Id, Pid, ReplyTo, Socket};
+use crate::host::{Level, Lookups};
+use serde::Serialize;
+use std::time::Duration;
+
+/// One event's view of the world. The same event run again sees the same.
+pub struct Cx {
+    cx: wit::Cx,
+    sender: Option<Pid>,
+    effects: Vec<wit::Effect>,
+    stop: Option<String>,
+    ids: u64,
+    random: u64,
+    pub(crate) lookups: Lookups,
+}
+
+impl Cx {
+    pub(crate) fn new(cx: wit::Cx) -> Cx {
+        let lookups = Lookups::default();
+        Cx { cx, sender: None, effects: Vec::new(), stop: None, ids: 0, random: cx.seed, lookups }
+    }
+
+    /// Turns to the next event of a batch.
+    pub(crate) fn begin(&mut self, cx: wit::Cx, sender: Option<u64>) {
+        self.cx = cx;
+        self.sender = sender.map(Pid);
+        self.effects = Vec::new();
+        self.stop = None;
+        self.ids = 0;
+        self.random = cx.seed;
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<wit::Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    pub(crate) fn take_stop(&mut self) -> Option<String> {
+        self.stop.take()
+    }
+
+    pub(crate) fn answer(&mut self, to: ReplyTo, body: Vec<u8>) {
+        self.effects.push(wit::Effect::Reply(wit::Answer { caller: to.caller.0, id: to.id.0, body }));
+    }
+
+    // ---- to know ----
+
+    /// This actor.
+    pub fn me(&self) -> Pid {
+        Pid(self.cx.me)
+    }
+
+    /// Who sent this event; none for what comes from the host.
+    pub fn sender(&self) -> Option<Pid> {
+        self.sender
+    }
+
+    /// Nanoseconds since 1970-01-01 UTC, read once per batch.
+    pub fn now_wall(&self) -> u64 {
+        self.cx.wall
+    }
+
+    /// Nanoseconds since the node started, read once per batch.
+    pub fn now_mono(&self) -> u64 {
+        self.cx.mono
+    }
+
+    /// 64 random bits, drawn from the event's seed (SplitMix64): not for secrets.
+    pub fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// An id that no other event of this actor gets. An event has 65,536 of them; asking for more traps.
+    pub fn fresh_id(&mut self) -> Id {
+        assert!(self.ids < 1 << 16, "an event has 65,536 ids for timers, requests and listeners");
+        self.ids += 1;
+        Id(self.cx.id_base + self.ids - 1)
+    }
+
+    /// Who is registered under this name now.
+    pub fn whereis(&mut self, name: &str) -> Option<Pid> {
+        self.lookups.whereis(name).map(Pid)
+    }
+
+    /// A line in the node's log. Kept even when the handler fails.
+    pub fn log(&mut self, level: Level, text: &str) {
+        self.lookups.log(level, text);
+    }
+
+    // ---- messages ----
+
+    /// Sends a message that arrives at `handle_info`.
+    pub fn send(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
+        let body = body.encode()?;
+        self.effects.push(wit::Effect::Send(wit::Message { to: to.into().into(), body }));
+        Ok(())
+    }
+
+    /// Sends a message that arrives at `handle_cast`.
+    pub fn cast(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
+        let body = body.encode()?;
+        self.effects.push(wit::Effect::Cast(wit::Message { to: to.into().into(), body }));
+        Ok(())
+    }
+
+    /// Calls another actor. Its answer, or why there is none, arrives at `handle_response` with the cookie. The timeout
+    /// counts in whole milliseconds, rounded up; zero waits for ever.
+    pub fn request(
+        &mut self,
+        to: impl Into<Dest>,
+        body: &impl Message,
+        cookie: &impl Message,
+        timeout: Duration,
+    ) -> Result<Id, String> {
+        let (body, cookie) = (body.encode()?, cookie.encode()?);
+        let id = self.fresh_id();
+        let timeout = milliseconds(timeout);
+        self.effects.push(wit::Effect::Request(wit::Ask { id: id.0, to: to.into().into(), body, cookie, timeout }));
+        Ok(id)
+    }
+
+    /// Answers a call whose handler returned none.
+    pub fn reply(&mut self, to: ReplyTo, reply: &impl Message) -> Result<(), String> {
+        let body = reply.encode()?;
+        self.answer(to, body);
+        Ok(())
+    }
+
+    // ---- actors ----
+
+    /// Starts an actor; its init runs after this handler. Fails when the arguments are no JSON.
+    pub fn spawn(&mut self, spawn: Spawn<'_, impl Serialize>) -> Result<Pid, String> {
+        let args = serde_json::to_vec(&spawn.args).map_err(|error| format!("arguments that are no JSON: {error}"))?;
+        let pid = self.lookups.reserve();
+        self.effects.push(wit::Effect::Spawn(wit::Spawn {
+            pid,
+            module: spawn.module.to_owned(),
+            args,
+            name: spawn.name.map(str::to_owned),
+            monitor: spawn.monitor,
+        }));
+        Ok(Pid(pid))
+    }
+
+    /// Asks for a name; `handle_registered` learns who holds it.
+    pub fn register(&mut self, name: &str) {
+        self.effects.push(wit::Effect::Register(name.to_owned()));
+    }
+
+    /// Gives a name up.
+    pub fn unregister(&mut self, name: &str) {
+        self.effects.push(wit::Effect::Unregister(name.to_owned()));
+    }
+
+    /// Asks to be told, at `handle_down`, when that actor ends.
+    pub fn monitor(&mut self, pid: Pid) {
+        self.effects.push(wit::Effect::Monitor(pid.0));
+    }
+
+    /// Takes `monitor` back.
+    pub fn demonitor(&mut self, pid: Pid) {
+        self.effects.push(wit::Effect::Demonitor(pid.0));
+    }
+
+    /// Ends this actor after this handler. `normal` and `shutdown` are ordinary ends; any other reason is a failure to
+    /// a supervisor.
+    pub fn stop(&mut self, reason: &str) {
+        self.stop = Some(reason.to_owned());
+    }
+
+    // ---- time ----
+
+    /// `handle_timer` runs once, this much later, with the body. Whole milliseconds, rounded up.
+    pub fn start_timer(&mut self, after: Duration, body: &impl Message) -> Result<Id, String> {
+        let body = body.encode()?;
+        let id = self.fresh_id();
+        let after_ms = milliseconds(after);
+        self.effects.push(wit::Effect::StartTimer(wit::StartTimer { id: id.0, after_ms, body }));
+        Ok(id)
+    }
+
+    /// Stops a timer; one that is already in the mailbox still arrives.
+    pub fn cancel_timer(&mut self, id: Id) {
+        self.effects.push(wit::Effect::CancelTimer(id.0));
+    }
+
+    // ---- sockets ----
+
+    /// Opens a TCP listener; port 0 lets the host choose. `handle_socket` gets the outcome.
+    pub fn listen(&mut self, port: u16) -> Id {
+        let id = self.fresh_id();
+        self.effects.push(wit::Effect::Listen(wit::Listen { id: id.0, port }));
+        id
+    }
+
+    /// Writes all the bytes, after those written before.
+    pub fn write(&mut self, socket: Socket, bytes: impl Into<Vec<u8>>) {
+        self.effects.push(wit::Effect::Write(wit::Write { socket: socket.0, bytes: bytes.into() }));
+    }
+
+    /// How much the host reads on its own.
+    pub fn set_active(&mut self, socket: Socket, mode: Active) {
+        self.effects.push(wit::Effect::SetActive(wit::SetActive { socket: socket.0, mode: mode.into() }));
+    }
+
+    /// Makes another actor the owner of a socket.
+    pub fn give(&mut self, socket: Socket, to: Pid) {
+        self.effects.push(wit::Effect::Give(wit::Give { socket: socket.0, to: to.0 }));
+    }
+
+    /// Closes a socket after what was written.
+    pub fn close(&mut self, socket: Socket) {
+        self.effects.push(wit::Effect::Close(socket.0));
+    }
+}
+
+/// An actor to start: `Spawn::new("tcp_demo", &args).named("echo").monitored()`.
+#[derive(Debug, Clone)]
+pub struct Spawn<'a, A> {
+    module: &'a str,
+    args: A,
+    name: Option<&'a str>,
+    monitor: bool,
+}
+
+impl<'a, A: Serialize> Spawn<'a, A> {
+    /// An actor of this module; the arguments travel as JSON.
+    pub fn new(module: &'a str, args: A) -> Spawn<'a, A> {
+        Spawn { module, args, name: None, monitor: false }
+    }
+
+    /// Registered under this name from its first moment.
+    pub fn named(self, name: &'a str) -> Spawn<'a, A> {
+        Spawn { name: Some(name), ..self }
+    }
+
+    /// Its end arrives at `handle_down`, also when its init fails.
+    pub fn monitored(self) -> Spawn<'a, A> {
+        Spawn { monitor: true, ..self }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}

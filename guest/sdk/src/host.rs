@@ -1,0 +1,136 @@
+//! The door to the host: log, whereis, reserve. Answers are kept for the length of a batch, so that events can be run
+//! again within it and see the same (`module.rs` says when). On a development machine a double stands in for the host,
+//! which lets an actor's handlers be tested as ordinary functions.
+
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::midflight::actor::host;
+#[cfg(not(target_arch = "wasm32"))]
+use native as host;
+
+/// How serious a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For whoever looks for it.
+    Debug,
+    /// What an operator may want to see.
+    Info,
+    /// Something unexpected that was dealt with.
+    Warn,
+    /// Something that failed.
+    Error,
+}
+
+#[cfg(target_arch = "wasm32")]
+impl From<Level> for host::Level {
+    fn from(level: Level) -> host::Level {
+        match level {
+            Level::Debug => host::Level::Debug,
+            Level::Info => host::Level::Info,
+            Level::Warn => host::Level::Warn,
+            Level::Error => host::Level::Error,
+        }
+    }
+}
+
+pub(crate) fn log(level: Level, text: &str) {
+    host::log(level.into(), text);
+}
+
+enum Answer {
+    Whereis(Option<u64>),
+    Reserve(u64),
+}
+
+/// The host's answers in one batch. While `replaying`, they come from the record and nothing is logged.
+#[derive(Default)]
+pub(crate) struct Lookups {
+    answers: Vec<Answer>,
+    replaying: Option<usize>,
+}
+
+impl Lookups {
+    pub(crate) fn replay(&mut self) {
+        self.replaying = Some(0);
+    }
+
+    pub(crate) fn log(&self, level: Level, text: &str) {
+        if self.replaying.is_none() {
+            log(level, text);
+        }
+    }
+
+    pub(crate) fn whereis(&mut self, name: &str) -> Option<u64> {
+        match self.next(|| Answer::Whereis(host::whereis(name))) {
+            Answer::Whereis(pid) => *pid,
+            Answer::Reserve(_) => diverged(),
+        }
+    }
+
+    pub(crate) fn reserve(&mut self) -> u64 {
+        match self.next(|| Answer::Reserve(host::reserve())) {
+            Answer::Reserve(pid) => *pid,
+            Answer::Whereis(_) => diverged(),
+        }
+    }
+
+    fn next(&mut self, ask: impl FnOnce() -> Answer) -> &Answer {
+        let at = match &mut self.replaying {
+            Some(at) => {
+                *at += 1;
+                *at - 1
+            }
+            None => {
+                self.answers.push(ask());
+                self.answers.len() - 1
+            }
+        };
+        self.answers.get(at).unwrap_or_else(|| diverged())
+    }
+}
+
+/// A handler that asks the host for something else the second time is not a function of its event. The trap makes the
+/// runtime run the batch's events one by one.
+pub(crate) fn diverged() -> ! {
+    panic!("the handler did something else when its event was run again: it depends on more than its state and event")
+}
+
+/// The host's double outside WebAssembly, one for each thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native {
+    use super::Level;
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    /// What the double knows and what it was told.
+    #[derive(Debug, Default)]
+    pub struct Host {
+        /// Every line logged.
+        pub lines: Vec<(Level, String)>,
+        /// Who `whereis` finds.
+        pub names: BTreeMap<String, u64>,
+        /// How many pids were reserved; the first is 1,000,001.
+        pub reserved: u64,
+    }
+
+    thread_local! {
+        static HOST: RefCell<Host> = RefCell::new(Host::default());
+    }
+
+    /// Looks at, or sets up, this thread's host.
+    pub fn host<R>(f: impl FnOnce(&mut Host) -> R) -> R {
+        HOST.with_borrow_mut(f)
+    }
+
+    pub(super) fn log(level: Level, text: &str) {
+        host(|host| host.lines.push((level, text.to_owned())));
+    }
+    pub(super) fn whereis(name: &str) -> Option<u64> {
+        host(|host| host.names.get(name).copied())
+    }
+    pub(super) fn reserve() -> u64 {
+        host(|host| {
+            host.reserved += 1;
+            1_000_000 + host.reserved
+        })
+    }
+}
