@@ -1,17 +1,38 @@
-//! Bundles: what an engineer signs and a node runs. Read [`manifest`] first (what a bundle says), then [`release`] (what
-//! results on a node).
+//! Bundles: what an engineer signs and a node runs. Read [`manifest`] first (what a bundle says), then [`bundle`] (the file),
+//! [`release`] (what results on a node), [`sshsig`] (how it is signed) and [`verify`] (whose signature counts).
 #![forbid(unsafe_code)]
 
+mod archive;
+mod files;
+mod inspect;
+mod pattern;
+mod spec;
+mod validity;
+
+pub mod allowed_signers;
+pub mod bundle;
 pub mod canonical;
+pub mod component;
 pub mod digest;
 pub mod error;
+pub mod key_file;
+pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod names;
 pub mod release;
+pub mod sshsig;
+pub mod verify;
 
+pub use allowed_signers::AllowedSigners;
+pub use bundle::Bundle;
+pub use component::{EXPORTS, IMPORTS};
 pub use digest::Digest;
 pub use error::Error;
-pub use manifest::{Manifest, ModuleEntry, Restart, Start, Update};
+pub use key_file::KeyFile;
+pub use manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
 pub use names::{ModuleName, Vsn};
 pub use release::{Release, ReleaseModule};
+pub use sshsig::{Armored, PATCH_NAMESPACE, Signer, sign};
+pub use verify::Principal;
+pub use ssh_key;

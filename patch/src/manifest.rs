@@ -199,7 +199,7 @@ impl Manifest {
     /// Checks every rule that the types alone do not keep.
     ///
     /// # Errors
-    /// [`Error::Manifest`] with a JSON pointer to the first breach, [`Error::Invalid`] for a name, [`Error::Limit`].
+    /// [`Error::Manifest`] with a JSON pointer to the first breach, or [`Error::Limit`].
     pub fn check(&self) -> Result<(), Error> {
         if self.schema != SCHEMA {
             let problem = format!(
@@ -215,11 +215,11 @@ impl Manifest {
             );
             return Err(Error::manifest("/world", problem));
         }
-        names::check_application(&self.name)?;
+        names::check_application(&self.name).map_err(|error| Error::manifest("/name", error.to_string()))?;
         if self.from.as_ref() == Some(&self.to) {
             return Err(Error::manifest(
                 "/from",
-                format!("and /to are both {}; a patch leads to another vsn", self.to),
+                format!("is {}, the same as /to; a patch leads to another vsn", self.to),
             ));
         }
         self.check_modules()?;
@@ -263,7 +263,7 @@ impl Manifest {
                 }
                 (Some(_), Some(from)) if *from == module.vsn => {
                     let problem = format!(
-                        "and vsn of module {name} are both {from}; a patch leads to another vsn"
+                        "is {from}, the same as the vsn of module {name}; a patch leads to another vsn"
                     );
                     return Err(Error::manifest(&at("/from"), problem));
                 }
@@ -304,7 +304,8 @@ impl Manifest {
         )?;
         let mut counts = BTreeMap::new();
         for (index, start) in self.start.iter().enumerate() {
-            names::check_actor(&start.name)?;
+            names::check_actor(&start.name)
+                .map_err(|error| Error::manifest(&format!("/start/{index}/name"), error.to_string()))?;
             if !(1..=MAX_COUNT).contains(&start.count) {
                 let problem = format!("is {}; it must be 1 to {MAX_COUNT}", start.count);
                 return Err(Error::manifest(&format!("/start/{index}/count"), problem));

@@ -1,0 +1,99 @@
+//! Components: turns the core module that a Rust guest compiles to into a component, and checks from the outside that a
+//! component has the shape of the world that modules implement. It compares names only; that the types fit, the runtime
+//! checks when it links. It executes nothing.
+
+use wasmparser::{ComponentExternalKind, Parser, Payload, Validator, WasmFeatures};
+use wit_component::ComponentEncoder;
+
+use crate::error::Error;
+use crate::manifest::WORLD;
+use crate::names::ModuleName;
+
+/// The functions that a module exports, all of them and nothing else, in the order of the world.
+pub const EXPORTS: [&str; 8] =
+    ["init", "handle", "code-change", "convert-event", "on-load", "terminate", "describe", "parse"];
+
+/// The interfaces that a module may import.
+pub const IMPORTS: [&str; 2] = ["midflight:actor/host@0.1.0", "midflight:actor/types@0.1.0"];
+
+const IMPORTS_TEXT: &str = "midflight:actor/host@0.1.0 and midflight:actor/types@0.1.0";
+
+/// Makes a component of `bytes`, a core module with the custom sections that wit-bindgen leaves, or a component already,
+/// which is kept byte for byte; then checks it with [`check`]. `file` is for messages.
+///
+/// # Errors
+/// [`Error::Component`] when it is neither, and the errors of [`check`].
+pub fn encode(module: &ModuleName, file: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let component = if Parser::is_component(bytes) {
+        bytes.to_vec()
+    } else if Parser::is_core_wasm(bytes) {
+        ComponentEncoder::default()
+            .validate(true)
+            .module(bytes)
+            .and_then(|mut encoder| encoder.encode())
+            .map_err(|error| refuse(module, file, format!("cannot be made a component: {error:#}")))?
+    } else {
+        return Err(refuse(module, file, "is not WebAssembly: it does not start with `\\0asm` and a version".to_owned()));
+    };
+    check(module, file, &component)?;
+    Ok(component)
+}
+
+/// Checks that `component` is a valid component which exports the functions in [`EXPORTS`] and imports nothing but the
+/// interfaces in [`IMPORTS`].
+///
+/// # Errors
+/// [`Error::Component`], [`Error::MissingExport`], [`Error::UnknownExport`] or [`Error::UnknownImport`].
+pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Error> {
+    if !Parser::is_component(component) {
+        return Err(refuse(module, file, "is not a component".to_owned()));
+    }
+    let invalid = |error: wasmparser::BinaryReaderError| {
+        let problem = format!("is not a valid component: {} at byte {:#x}", error.message(), error.offset());
+        refuse(module, file, problem)
+    };
+    Validator::new_with_features(WasmFeatures::default()).validate_all(component).map_err(invalid)?;
+
+    let mut nested = 0_u32;
+    let mut exports = Vec::new();
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(invalid)? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => nested += 1,
+            Payload::End(_) => nested = nested.saturating_sub(1),
+            Payload::ComponentImportSection(section) if nested == 0 => {
+                for import in section {
+                    let name = import.map_err(invalid)?.name.name;
+                    if !IMPORTS.contains(&name) {
+                        let (module, file) = (module.clone(), file.to_owned());
+                        let import = crate::error::cut(name, 200);
+                        return Err(Error::UnknownImport { module, file, import, allowed: IMPORTS_TEXT });
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) if nested == 0 => {
+                for export in section {
+                    let export = export.map_err(invalid)?;
+                    let name = export.name.name;
+                    if export.kind != ComponentExternalKind::Func || !EXPORTS.contains(&name) {
+                        let (module, file) = (module.clone(), file.to_owned());
+                        let export = crate::error::cut(name, 200);
+                        return Err(Error::UnknownExport { module, file, export, world: WORLD });
+                    }
+                    exports.push(name);
+                }
+            }
+            _ => {}
+        }
+    }
+    match EXPORTS.into_iter().find(|name| !exports.contains(name)) {
+        None => Ok(()),
+        Some(missing) => {
+            let (module, file) = (module.clone(), file.to_owned());
+            Err(Error::MissingExport { module, file, export: missing.to_owned(), world: WORLD })
+        }
+    }
+}
+
+fn refuse(module: &ModuleName, file: &str, problem: String) -> Error {
+    Error::Component { module: module.clone(), file: file.to_owned(), problem }
+}

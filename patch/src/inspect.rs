@@ -1,0 +1,81 @@
+//! A bundle as text for people: what it is, what it would change, and which keys signed it. It verifies nothing, and says so.
+
+use std::fmt::{self, Write as _};
+
+use ssh_key::SshSig;
+
+use crate::bundle::Bundle;
+use crate::manifest::{Manifest, Restart, Update};
+use crate::sshsig::describe;
+
+impl Bundle {
+    /// Several lines of text, each ended by a line break.
+    pub fn inspect(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.inspect_to(&mut text);
+        text
+    }
+
+    fn inspect_to(&self, out: &mut String) -> fmt::Result {
+        let Manifest { name, to, world, .. } = &self.manifest;
+        match &self.manifest.from {
+            None => writeln!(out, "release {name} {to}")?,
+            Some(from) => writeln!(out, "patch {name} {from} -> {to}")?,
+        }
+        writeln!(out, "digest  {}", self.digest())?;
+        writeln!(out, "world   {world}")?;
+        match &self.manifest.listen {
+            None if self.manifest.is_release() => writeln!(out, "listen  no ports")?,
+            None => writeln!(out, "listen  as before")?,
+            Some(ports) if ports.is_empty() => writeln!(out, "listen  no ports")?,
+            Some(ports) => {
+                let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+                writeln!(out, "listen  {}", ports.join(", "))?;
+            }
+        }
+        writeln!(out, "modules")?;
+        for module in &self.manifest.modules {
+            let update = match (module.update, &module.from) {
+                (_, None) => format!("{}", module.vsn),
+                (Update::Soft, Some(from)) => format!("{from} -> {}, soft", module.vsn),
+                (Update::Advanced, Some(from)) => format!("{from} -> {}, advanced", module.vsn),
+            };
+            writeln!(out, "  {}: {update}, {} bytes, {}", module.name, module.size, module.blob)?;
+            for (field, value) in [("extra", &module.extra), ("config", &module.config)] {
+                if !value.is_null() {
+                    writeln!(out, "    {field}: {value}")?;
+                }
+            }
+        }
+        if !self.manifest.start.is_empty() {
+            writeln!(out, "start")?;
+        }
+        for start in &self.manifest.start {
+            let restart = match start.restart {
+                Restart::Permanent => "permanent",
+                Restart::Transient => "transient",
+                Restart::Temporary => "temporary",
+            };
+            let many = if start.count == 1 { String::new() } else { format!(".1 to {}.{}", start.name, start.count) };
+            writeln!(out, "  {}{many}: {}, {restart}, args {}", start.name, start.module, start.args)?;
+        }
+        if self.signatures.is_empty() {
+            return writeln!(out, "signatures: none");
+        }
+        writeln!(out, "signatures, not verified here")?;
+        for armored in &self.signatures {
+            match SshSig::from_pem(armored.trim()) {
+                Err(error) => writeln!(out, "  unreadable: {error}")?,
+                Ok(signature) => {
+                    write!(out, "  {}", describe(signature.public_key()))?;
+                    if let Some(certificate) = signature.public_key().certificate() {
+                        write!(out, ", certificate {:?}", certificate.key_id())?;
+                    }
+                    writeln!(out, ", namespace {:?}", signature.namespace())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! `patch.yaml`: how a person describes a bundle. Reads it with bounds on size and nesting, fills in the defaults, reads the
+//! modules' files beside it, and hands on a checked manifest with its blobs. Every complaint names file, line and column.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_saphyr::{Location, Spanned};
+
+use crate::component;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::files;
+use crate::limits;
+use crate::manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
+use crate::names::{ModuleName, Vsn};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    name: Spanned<String>,
+    #[serde(default)]
+    from: Option<Spanned<Vsn>>,
+    to: Spanned<Vsn>,
+    modules: Spanned<Vec<Spanned<SpecModule>>>,
+    #[serde(default)]
+    start: Vec<Spanned<SpecStart>>,
+    #[serde(default)]
+    listen: Option<Spanned<Vec<u16>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecModule {
+    name: ModuleName,
+    file: Spanned<PathBuf>,
+    update: Option<Spanned<Update>>,
+    #[serde(default)]
+    vsn: Option<Vsn>,
+    #[serde(default)]
+    from: Option<Vsn>,
+    #[serde(default)]
+    extra: Value,
+    #[serde(default)]
+    config: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecStart {
+    name: String,
+    module: ModuleName,
+    #[serde(default)]
+    args: Value,
+    #[serde(default = "one")]
+    count: u32,
+    #[serde(default)]
+    restart: Restart,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Blobs by digest.
+pub(crate) type Blobs = BTreeMap<Digest, Vec<u8>>;
+
+/// Reads the description at `path` and the modules that it names, relative to its folder.
+pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
+    let file = path.display().to_string();
+    let text = files::read_text(path)?;
+    let mut spec = parse(&text, &file)?;
+    // The manifest has its modules in the order of their names; a stable sort keeps two of one name in reading order.
+    spec.modules.value.sort_by(|a, b| a.value.name.cmp(&b.value.name));
+
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut blobs = Blobs::new();
+    let mut modules = Vec::new();
+    for module in &spec.modules.value {
+        modules.push(read_module(&spec, module, folder, &file, &mut blobs)?);
+    }
+    let start = spec.start.iter().map(|start| Start {
+        name: start.value.name.clone(),
+        module: start.value.module.clone(),
+        args: start.value.args.clone(),
+        count: start.value.count,
+        restart: start.value.restart,
+    });
+    let manifest = Manifest {
+        schema: SCHEMA,
+        name: spec.name.value.clone(),
+        from: spec.from.as_ref().map(|from| from.value.clone()),
+        to: spec.to.value.clone(),
+        world: WORLD.to_owned(),
+        modules,
+        start: start.collect(),
+        listen: spec.listen.as_ref().map(|listen| listen.value.clone()),
+    };
+    // `to_bytes` finds floats and deep nesting, which `check` does not look for.
+    manifest.check().and_then(|()| manifest.to_bytes()).map_err(|error| spec.locate(error, &file))?;
+    Ok((manifest, blobs))
+}
+
+fn parse(text: &str, file: &str) -> Result<Spec, Error> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: 1,
+            max_depth: 64,
+            max_nodes: 100_000,
+            max_events: 250_000,
+            max_anchors: 100,
+            max_aliases: 1_000,
+            max_total_scalar_bytes: 1 << 20,
+        },
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let error = error.without_snippet();
+        let at = error.location().unwrap_or(Location::UNKNOWN);
+        let message = error.to_string();
+        // The message ends with its place, which is given in front here.
+        let problem = message.rsplit_once(" at line ").map_or(message.as_str(), |(problem, _)| problem);
+        here(file, at, problem.to_owned())
+    })
+}
+
+fn read_module(
+    spec: &Spec,
+    module: &Spanned<SpecModule>,
+    folder: &Path,
+    file: &str,
+    blobs: &mut Blobs,
+) -> Result<ModuleEntry, Error> {
+    let given = &module.value;
+    let wasm = folder.join(&given.file.value);
+    let bytes = files::read(&wasm, limits::BLOB, "the module's size in bytes").map_err(|error| match error {
+        Error::Io { source, .. } => {
+            here(file, given.file.referenced, format!("module {}: cannot read {}: {source}", given.name, wasm.display()))
+        }
+        other => other,
+    })?;
+    let component = component::encode(&given.name, &wasm.display().to_string(), &bytes)?;
+    let blob = Digest::of(&component);
+    let size = component.len() as u64;
+    blobs.insert(blob, component);
+
+    // A release has no states to change, so that `update` says nothing there and may be left out.
+    let update = match (&given.update, &spec.from) {
+        (Some(update), _) => update.value,
+        (None, None) => Update::Soft,
+        (None, Some(_)) => {
+            let problem = format!("module {} lacks `update`: soft (the state stays) or advanced (code_change)", given.name);
+            return Err(here(file, module.referenced, problem));
+        }
+    };
+    Ok(ModuleEntry {
+        name: given.name.clone(),
+        vsn: given.vsn.clone().unwrap_or_else(|| spec.to.value.clone()),
+        from: given.from.clone().or_else(|| spec.from.as_ref().map(|from| from.value.clone())),
+        update,
+        extra: given.extra.clone(),
+        config: given.config.clone(),
+        blob,
+        size,
+    })
+}
+
+impl Spec {
+    /// Turns a complaint about the manifest into one about the lines that it came from.
+    fn locate(&self, error: Error, file: &str) -> Error {
+        let Error::Manifest { pointer, problem } = error else {
+            return error;
+        };
+        let mut path = pointer.trim_start_matches([' ', '/']).splitn(3, '/');
+        let (field, index) = (path.next().unwrap_or_default(), path.next().and_then(|index| index.parse::<usize>().ok()));
+        let at = match (field, index) {
+            ("name", _) => Some(self.name.referenced),
+            ("from", _) => self.from.as_ref().map(|from| from.referenced),
+            ("to", _) => Some(self.to.referenced),
+            ("modules", None) => Some(self.modules.referenced),
+            ("modules", Some(index)) => self.modules.value.get(index).map(|module| module.referenced),
+            ("start", Some(index)) => self.start.get(index).map(|start| start.referenced),
+            ("start", None) => self.start.first().map(|start| start.referenced),
+            ("listen", _) => self.listen.as_ref().map(|listen| listen.referenced),
+            _ => None,
+        };
+        let what = match path.next() {
+            Some(rest) => format!("{rest} "),
+            None if index.is_none() && !field.is_empty() => format!("{field} "),
+            None => String::new(),
+        };
+        here(file, at.unwrap_or(self.name.referenced), format!("{what}{problem}"))
+    }
+}
+
+fn here(file: &str, at: Location, problem: String) -> Error {
+    Error::Spec { file: file.to_owned(), line: at.line().max(1), column: at.column().max(1), problem }
+}
