@@ -1,0 +1,32 @@
+//! Which nodes exist, how to reach them, and how to name a set of them.
+//!
+//! An [`Inventory`] is read from native YAML files by [`Inventory::load`], asked for hosts by pattern with
+//! [`Inventory::select`], and shown again with names folded into ranges by [`fold`]. It promises that every error
+//! names a file, a line and a column, and that input too large to be meant is refused before memory is spent on it.
+//! It opens no connection and resolves no name.
+//!
+//! Read in this order: [`range`] (the `[001:500]` syntax), `native` (the YAML shape, over the located tree of
+//! `document`), `builder` (what makes a readable file a wrong one), [`model`], `pattern`, `fold`.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod document;
+mod error;
+mod fold;
+mod graph;
+pub mod limits;
+pub mod model;
+mod native;
+mod pattern;
+mod place;
+pub mod range;
+mod relations;
+mod suggest;
+mod value;
+
+pub use error::Error;
+pub use fold::{fold, fold_to_string};
+pub use model::{Group, Host, Inventory, Transport};
+pub use place::Place;
+pub use range::expand;
+pub use value::Value;

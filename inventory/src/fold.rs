@@ -1,0 +1,247 @@
+//! Many names as few: `web001.eu`, `web002.eu`, … become `web[001:500].eu`.
+//!
+//! The result is in the syntax that inventories and patterns read, so folded output can be pasted back; zero padding is
+//! kept, and [`expand`](crate::expand) gives the same set of names again. Folding is linear in the number of names but
+//! for sorting the numbers of names that differ in nothing else. It looks at no inventory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Digit runs of a name that are tried, from its end; more would make hostile names slow.
+const FIELDS: usize = 8;
+/// Digits that a folded number may have; they fit 64 bits.
+const DIGITS: usize = 18;
+
+/// A name, or a range of names, and where the first of them stood among the names given.
+struct Item {
+    first: usize,
+    text: String,
+}
+
+/// Folds names into ranges. Duplicates count once; the ranges stand in the order of their earliest name.
+///
+/// Every run of digits in a name is tried, so that two dimensions fold too: `rack[1:2]-node[01:20]`. A name that holds
+/// a bracket or a comma, which no host name has, is returned as it is.
+pub fn fold<I>(names: I) -> Vec<String>
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    let names: Vec<I::Item> = names.into_iter().collect();
+    let mut seen = HashSet::with_capacity(names.len());
+    let (mut items, mut foreign) = (Vec::with_capacity(names.len()), Vec::new());
+    for (first, text) in names.iter().map(AsRef::as_ref).enumerate() {
+        if seen.insert(text) {
+            let is_foreign = text.contains(['[', ']', ',']);
+            let list = if is_foreign { &mut foreign } else { &mut items };
+            list.push(Item {
+                first,
+                text: text.to_owned(),
+            });
+        }
+    }
+    drop(seen);
+    for field in 0..FIELDS {
+        items = fold_field(items, field);
+    }
+    items.append(&mut foreign);
+    items.sort_unstable_by_key(|item| item.first);
+    items.into_iter().map(|item| item.text).collect()
+}
+
+/// The folded names joined by `,`: one pattern that names the same hosts.
+pub fn fold_to_string<I>(names: I) -> String
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    fold(names).join(",")
+}
+
+/// The numbers that occur between one beginning and one end.
+#[derive(Default)]
+struct Group {
+    /// Written without a leading zero: number to earliest position.
+    plain: BTreeMap<u64, usize>,
+    /// Written with one, by width.
+    padded: BTreeMap<usize, BTreeMap<u64, usize>>,
+}
+
+/// Folds over the digit run that is the `field`-th from the end.
+fn fold_field(items: Vec<Item>, field: usize) -> Vec<Item> {
+    let runs: Vec<_> = items.iter().map(|item| digits(&item.text, field)).collect();
+    let tried = runs.iter().flatten().count();
+    if tried < 2 {
+        return items;
+    }
+    let mut groups: HashMap<(&str, &str), Vec<usize>> = HashMap::with_capacity(tried);
+    for (index, (item, run)) in items.iter().zip(runs).enumerate() {
+        if let Some((start, end)) = run {
+            let around = (&item.text[..start], &item.text[end..]);
+            groups.entry(around).or_default().push(index);
+        }
+    }
+    let mut kept = vec![true; items.len()];
+    let mut folded = Vec::new();
+    for ((before, after), members) in groups {
+        if members.len() < 2 {
+            continue;
+        }
+        let mut group = Group::default();
+        for &index in &members {
+            let item = &items[index];
+            let run = &item.text[before.len()..item.text.len() - after.len()];
+            // At most DIGITS digits always fit; a run that did not would be left as it is.
+            let Ok(number) = run.parse::<u64>() else {
+                continue;
+            };
+            kept[index] = false;
+            if run.len() > 1 && run.starts_with('0') {
+                group
+                    .padded
+                    .entry(run.len())
+                    .or_default()
+                    .insert(number, item.first);
+            } else {
+                group.plain.insert(number, item.first);
+            }
+        }
+        for (range, first) in group.ranges() {
+            folded.push(Item {
+                first,
+                text: format!("{before}{range}{after}"),
+            });
+        }
+    }
+    let mut next: Vec<Item> = items
+        .into_iter()
+        .zip(kept)
+        .filter_map(|(item, kept)| kept.then_some(item))
+        .collect();
+    next.append(&mut folded);
+    // The hash map's order must not reach the outside, nor the next field.
+    next.sort_unstable_by_key(|item| item.first);
+    next
+}
+
+impl Group {
+    fn ranges(mut self) -> Vec<(String, usize)> {
+        let mut ranges = Vec::new();
+        for (width, mut numbers) in std::mem::take(&mut self.padded) {
+            // 098 and 099 are followed by 100, which has no leading zero: it is theirs rather than the plain numbers'.
+            let Some(mut next) = 10u64.checked_pow(width as u32 - 1) else {
+                continue;
+            };
+            if numbers.contains_key(&(next - 1)) {
+                while next.checked_ilog10() == Some(width as u32 - 1)
+                    && let Some(first) = self.plain.remove(&next)
+                {
+                    numbers.insert(next, first);
+                    next += 1;
+                }
+            }
+            runs(&numbers, width, &mut ranges);
+        }
+        runs(&self.plain, 1, &mut ranges);
+        ranges
+    }
+}
+
+/// Writes the runs of consecutive numbers, each with the earliest position in it.
+fn runs(numbers: &BTreeMap<u64, usize>, width: usize, ranges: &mut Vec<(String, usize)>) {
+    let mut numbers = numbers.iter().peekable();
+    while let Some((&start, &position)) = numbers.next() {
+        let (mut end, mut first) = (start, position);
+        while let Some(&(&next, &position)) = numbers.peek()
+            && next == end + 1
+        {
+            (end, first) = (next, first.min(position));
+            numbers.next();
+        }
+        let text = if start == end {
+            format!("{start:0width$}")
+        } else {
+            format!("[{start:0width$}:{end:0width$}]")
+        };
+        ranges.push((text, first));
+    }
+}
+
+/// The bytes of the `field`-th digit run from the end, unless it is folded already or too long. A folded range counts as
+/// one run, so that fields keep their numbers from pass to pass.
+fn digits(text: &str, field: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut end = bytes.len();
+    let mut seen = 0;
+    while end > 0 {
+        let last = bytes[end - 1];
+        if !last.is_ascii_digit() && last != b']' {
+            end -= 1;
+            continue;
+        }
+        let folded = last == b']';
+        let mut start = end - 1;
+        while start > 0
+            && if folded {
+                bytes[start] != b'['
+            } else {
+                bytes[start - 1].is_ascii_digit()
+            }
+        {
+            start -= 1;
+        }
+        if seen == field {
+            return (!folded && end - start <= DIGITS).then_some((start, end));
+        }
+        seen += 1;
+        end = start;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(names: &str) -> String {
+        fold_to_string(names.split(' '))
+    }
+
+    #[test]
+    fn consecutive_names_fold_and_padding_stays() {
+        assert_eq!(folded("web001.eu web002.eu web003.eu"), "web[001:003].eu");
+        assert_eq!(folded("web9 web10 web11"), "web[9:11]");
+        assert_eq!(folded("web09 web10 web11"), "web[09:11]");
+        assert_eq!(
+            folded("web099 web100 web101 web1000"),
+            "web[099:101],web1000"
+        );
+        assert_eq!(folded("web999 web1000"), "web[999:1000]");
+        assert_eq!(folded("n0 n1 n00 n01"), "n[0:1],n[00:01]");
+    }
+
+    #[test]
+    fn gaps_stay_gaps_and_order_is_that_of_the_first_name() {
+        assert_eq!(folded("db2 web1 db1 web3 db4"), "db[1:2],web1,web3,db4");
+        assert_eq!(folded("b a b a"), "b,a");
+        assert_eq!(folded("host"), "host");
+    }
+
+    #[test]
+    fn every_digit_run_is_tried() {
+        assert_eq!(folded("web1.eu-1 web2.eu-1 web3.eu-1"), "web[1:3].eu-1");
+        assert_eq!(folded("r1-n01 r1-n02 r2-n01 r2-n02"), "r[1:2]-n[01:02]");
+        assert_eq!(folded("r1-n01 r1-n02 r2-n01"), "r1-n[01:02],r2-n01");
+    }
+
+    #[test]
+    fn names_with_foreign_characters_are_left_alone() {
+        assert_eq!(
+            fold(["a[1:2]", "x1", "x2", "b,c"]),
+            ["a[1:2]", "x[1:2]", "b,c"]
+        );
+        assert_eq!(
+            folded("n99999999999999999998 n99999999999999999999"),
+            "n99999999999999999998,n99999999999999999999"
+        );
+    }
+}

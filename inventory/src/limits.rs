@@ -1,0 +1,25 @@
+//! Every bound that this crate puts on its input, in one place.
+//!
+//! They are far above any fleet that one controller drives, and low enough that a hostile file is refused within a
+//! second and 100 MB. They cannot be configured: an inventory that needs more is better split in two.
+
+/// Bytes of all inventory files of one [`load`](crate::Inventory::load) together, and of one `@file` list.
+pub const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Hosts that one range expression may name.
+pub const RANGE_HOSTS: u64 = 1_000_000;
+/// Hosts that an inventory may list, where a host listed under three groups counts three times.
+pub const LISTED_HOSTS: u64 = 2_000_000;
+/// Characters of a host name, a group name or an address; the longest name that DNS allows.
+pub const NAME_LENGTH: usize = 253;
+/// Groups on the longest chain from a group without parent down to a group without children.
+pub const GROUP_DEPTH: usize = 64;
+/// Parent links followed while the groups of all hosts are resolved.
+pub const GROUP_LINKS: usize = 1_000_000;
+/// Nodes (mappings, sequences, keys and values) of the YAML documents of one file.
+pub const YAML_NODES: usize = 500_000;
+/// Nested mappings and sequences in a YAML file.
+pub const YAML_DEPTH: usize = 32;
+/// Bytes of all keys and values of one YAML file.
+pub const YAML_TEXT: usize = 32 * 1024 * 1024;
+/// YAML events that aliases (`*name`) may add to a file.
+pub const YAML_ALIAS_EVENTS: usize = 100_000;

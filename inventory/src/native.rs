@@ -1,0 +1,425 @@
+//! The native inventory format: YAML with `vars`, `groups` and `policy`, as `docs/inventory.md` describes it.
+//!
+//! This walks the located tree and feeds the builder. It knows the keys and the kinds of their values, and refuses every
+//! other key or kind at its place. Rules about hosts and groups as such are the builder's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::builder::{Builder, Settings};
+use crate::document::{self, Key, Kind, Node};
+use crate::error::Error;
+use crate::limits;
+use crate::model::{Inventory, Transport};
+use crate::place::{Pos, Source, Spot, quoted};
+use crate::range::{Part, Template};
+use crate::value::Value;
+
+/// Reads files, bounded together by [`limits::FILE_BYTES`].
+pub(crate) fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
+    let mut left = limits::FILE_BYTES;
+    let mut sources = Vec::with_capacity(paths.len());
+    for path in paths {
+        let source = source(path, left)?;
+        left -= source.text.len() as u64;
+        sources.push(source);
+    }
+    Ok(sources)
+}
+
+/// Reads a file of at most `limit` bytes as UTF-8.
+pub(crate) fn source(path: &Path, limit: u64) -> Result<Source, Error> {
+    let unreadable = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let too_large = || Error::FileTooLarge {
+        path: path.to_owned(),
+        limit: limits::FILE_BYTES,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    if size > limit {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // The size of a pipe or a device is not known before: one byte more than allowed tells.
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large());
+    }
+    let name = path.to_string_lossy();
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source::new(&name, text)),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let mut bytes = error.into_bytes();
+            // What follows the first bad byte is shown, and only as much as an error shows.
+            let shown = bytes.len().min(valid + 200);
+            let rest = String::from_utf8_lossy(&bytes[valid..shown]).into_owned();
+            bytes.truncate(valid);
+            // Valid up to here by `valid_up_to`, so nothing is lost.
+            let mut text = String::from_utf8(bytes).unwrap_or_default();
+            let pos = Source::position(&text);
+            text.push_str(&rest);
+            Err(Error::NotUtf8 {
+                at: Source::new(&name, text).place(pos),
+            })
+        }
+    }
+}
+
+/// Reads the sources as one inventory.
+pub(crate) fn read(sources: &[Source]) -> Result<Inventory, Error> {
+    let mut builder = Builder::new(sources);
+    for (index, source) in sources.iter().enumerate() {
+        let root = document::parse(source)?;
+        Reader {
+            source,
+            index: index as u32,
+            builder: &mut builder,
+        }
+        .root(&root)?;
+    }
+    builder.finish()
+}
+
+type Entry<'n, 'a> = (&'n Key<'a>, &'n Node<'a>);
+
+struct Reader<'b, 's> {
+    source: &'s Source,
+    index: u32,
+    builder: &'b mut Builder<'s>,
+}
+
+impl Reader<'_, '_> {
+    fn spot(&self, pos: Pos) -> Spot {
+        Spot {
+            source: self.index,
+            pos,
+        }
+    }
+
+    fn bad(&self, node: &Node<'_>, what: String, expected: &'static str) -> Error {
+        let found = match &node.kind {
+            Kind::Text(text) => quoted(text),
+            Kind::Int(value) => value.to_string(),
+            Kind::Large(value) => value.to_string(),
+            kind => kind.name().to_owned(),
+        };
+        Error::BadValue {
+            at: self.source.place(node.pos),
+            what,
+            expected,
+            found,
+        }
+    }
+
+    fn root(&mut self, root: &Node<'_>) -> Result<(), Error> {
+        if matches!(root.kind, Kind::Null) {
+            return Ok(());
+        }
+        let [vars, groups, policy] =
+            self.fields(root, "an inventory", ["vars", "groups", "policy"])?;
+        if let Some((_, vars)) = vars {
+            self.vars(None, vars)?;
+        }
+        if let Some((_, groups)) = groups {
+            for (key, body) in self.entries(groups, || "groups".to_owned())? {
+                self.group(key, body)?;
+            }
+        }
+        if let Some((key, policy)) = policy {
+            let Kind::Map(_) = policy.kind else {
+                return Err(self.bad(policy, "the policy".to_owned(), "a mapping"));
+            };
+            let value = self.value(policy)?;
+            self.builder.policy(value, self.spot(key.pos))?;
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, key: &Key<'_>, body: &Node<'_>) -> Result<(), Error> {
+        let (name, pos) = (&*key.text, key.pos);
+        if name.contains(['[', ']']) {
+            return Err(self.bad_name(pos, "group name", name, "a group cannot be a range"));
+        }
+        self.check_name("group name", name, pos)?;
+        let group = self.builder.group(name, self.spot(pos));
+        if matches!(body.kind, Kind::Null) {
+            return Ok(());
+        }
+        let [hosts, children, vars] =
+            self.fields(body, "a group", ["hosts", "children", "vars"])?;
+        if let Some((_, hosts)) = hosts {
+            let what = || format!("the hosts of {name}");
+            // Not `entries`: a host that is listed twice has an error of its own.
+            for (key, body) in self.mapping(hosts, what)? {
+                self.host(group, key, body)?;
+            }
+        }
+        if let Some((_, children)) = children {
+            let expected = "a list of group names";
+            let what = || format!("children of {name}");
+            let items: &[Node<'_>] = match &children.kind {
+                Kind::List(items) => items,
+                Kind::Null => &[],
+                _ => return Err(self.bad(children, what(), expected)),
+            };
+            self.builder.expect_children(group, items.len());
+            for item in items {
+                let Kind::Text(child) = &item.kind else {
+                    return Err(self.bad(
+                        item,
+                        format!("a child of {name}"),
+                        "the name of a group",
+                    ));
+                };
+                self.builder.child(group, child, self.spot(item.pos));
+            }
+        }
+        match vars {
+            Some((_, vars)) => self.vars(Some(group), vars),
+            None => Ok(()),
+        }
+    }
+
+    fn host(&mut self, group: u32, key: &Key<'_>, body: &Node<'_>) -> Result<(), Error> {
+        let names = self.check_name("host name", &key.text, key.pos)?;
+        let what = format!("host {}", key.text);
+        let settings = match &body.kind {
+            Kind::Null => None,
+            Kind::Map(entries) if entries.is_empty() => None,
+            Kind::Map(_) => Some(self.settings(&what, body)?),
+            _ => return Err(self.bad(body, what, "a mapping")),
+        };
+        self.builder
+            .hosts(group, names, self.spot(key.pos), settings)
+    }
+
+    fn settings(&mut self, host: &str, body: &Node<'_>) -> Result<Settings, Error> {
+        let known = ["address", "port", "transport", "zone", "vars"];
+        let [address, port, transport, zone, vars] = self.fields(body, "a host", known)?;
+        let mut settings = Settings::default();
+        if let Some((_, node)) = address {
+            let text = self.text(node, || format!("the address of {host}"))?;
+            settings.address = Some((self.check_address(text, node.pos)?, self.spot(node.pos)));
+        }
+        if let Some((_, node)) = port {
+            let number = if let Kind::Int(number) = node.kind {
+                u16::try_from(number).ok()
+            } else {
+                None
+            };
+            let Some(number) = number.filter(|number| *number > 0) else {
+                return Err(self.bad(
+                    node,
+                    format!("the port of {host}"),
+                    "a number from 1 to 65535",
+                ));
+            };
+            settings.port = Some(number);
+        }
+        if let Some((_, node)) = transport {
+            settings.transport = match &node.kind {
+                Kind::Text(text) if *text == Transport::Grpc.as_str() => Some(Transport::Grpc),
+                _ => return Err(self.bad(node, format!("the transport of {host}"), "grpc")),
+            };
+        }
+        if let Some((_, node)) = zone {
+            let what = || format!("the zone of {host}");
+            let zone = self.text(node, what)?;
+            if zone.len() > limits::NAME_LENGTH || zone.contains(char::is_control) {
+                return Err(self.bad(node, what(), "at most 253 bytes without control characters"));
+            }
+            settings.zone = Some(zone.into());
+        }
+        if let Some((_, node)) = vars {
+            let mut own = BTreeMap::new();
+            for (key, node) in self.entries(node, || format!("vars of {host}"))? {
+                own.insert(key.text.to_string(), self.value(node)?);
+            }
+            settings.vars = Some(Arc::new(own));
+        }
+        Ok(settings)
+    }
+
+    fn vars(&mut self, group: Option<u32>, node: &Node<'_>) -> Result<(), Error> {
+        for (key, node) in self.entries(node, || "vars".to_owned())? {
+            let value = self.value(node)?;
+            self.builder
+                .var(group, &key.text, value, self.spot(key.pos))?;
+        }
+        Ok(())
+    }
+
+    fn value(&self, node: &Node<'_>) -> Result<Value, Error> {
+        Ok(match &node.kind {
+            Kind::Null => Value::Null,
+            Kind::Bool(value) => Value::Bool(*value),
+            Kind::Int(value) => Value::Int((*value).into()),
+            Kind::Large(value) => Value::Int((*value).into()),
+            Kind::Float(value) => Value::Float(*value),
+            Kind::Text(text) => Value::Text(text.to_string()),
+            Kind::List(items) => Value::List(
+                items
+                    .iter()
+                    .map(|item| self.value(item))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Kind::Map(_) => {
+                let mut map = BTreeMap::new();
+                for (key, node) in self.entries(node, String::new)? {
+                    map.insert(key.text.to_string(), self.value(node)?);
+                }
+                Value::Map(map)
+            }
+        })
+    }
+
+    fn text<'n>(&self, node: &'n Node<'_>, what: impl Fn() -> String) -> Result<&'n str, Error> {
+        match &node.kind {
+            Kind::Text(text) if !text.is_empty() => Ok(text),
+            Kind::Int(_) | Kind::Large(_) | Kind::Float(_) | Kind::Bool(_) => {
+                Err(self.bad(node, what(), "text (quote it)"))
+            }
+            _ => Err(self.bad(node, what(), "text")),
+        }
+    }
+
+    /// The entries of a mapping; nothing (`hosts:` with no value) is an empty one.
+    fn mapping<'n, 'a>(
+        &self,
+        node: &'n Node<'a>,
+        what: impl Fn() -> String,
+    ) -> Result<&'n [(Key<'a>, Node<'a>)], Error> {
+        match &node.kind {
+            Kind::Map(entries) => Ok(entries),
+            Kind::Null => Ok(&[]),
+            _ => Err(self.bad(node, what(), "a mapping")),
+        }
+    }
+
+    /// The entries of a mapping, which has each key once.
+    fn entries<'n, 'a>(
+        &self,
+        node: &'n Node<'a>,
+        what: impl Fn() -> String,
+    ) -> Result<&'n [(Key<'a>, Node<'a>)], Error> {
+        let mut seen: HashMap<&str, Pos> = HashMap::new();
+        for (key, _) in self.mapping(node, &what)? {
+            if let Some(first) = seen.insert(&key.text, key.pos) {
+                return Err(Error::DuplicateKey {
+                    at: self.source.place(key.pos),
+                    what: format!("the key {}", quoted(&key.text)),
+                    first: self.source.place(first),
+                });
+            }
+        }
+        self.mapping(node, what)
+    }
+
+    /// The values of the known keys; any other key is refused.
+    fn fields<'n, 'a, const N: usize>(
+        &self,
+        node: &'n Node<'a>,
+        within: &'static str,
+        known: [&str; N],
+    ) -> Result<[Option<Entry<'n, 'a>>; N], Error> {
+        let mut fields = [None; N];
+        for (key, value) in self.entries(node, || within.to_owned())? {
+            let Some(field) = known.iter().position(|name| *name == key.text) else {
+                return Err(Error::UnknownKey {
+                    at: self.source.place(key.pos),
+                    key: key.text.to_string(),
+                    within,
+                    known: known.join(", "),
+                });
+            };
+            fields[field] = Some((key, value));
+        }
+        Ok(fields)
+    }
+
+    fn template(&self, text: &str, pos: Pos) -> Result<Template, Error> {
+        Template::parse(text).map_err(|flaw| Error::BadRange {
+            at: self.source.place_in(pos, text, flaw.offset),
+            reason: flaw.reason,
+        })
+    }
+
+    fn bad_name(&self, pos: Pos, what: &'static str, name: &str, reason: &'static str) -> Error {
+        let next =
+            "use ASCII letters, digits, '.', '-' and '_', and begin with a letter, a digit or '_'";
+        Error::BadName {
+            at: self.source.place(pos),
+            what,
+            name: name.to_owned(),
+            reason,
+            next,
+        }
+    }
+
+    fn check_name(&self, what: &'static str, text: &str, pos: Pos) -> Result<Template, Error> {
+        let template = self.template(text, pos)?;
+        match flaw_of_name(&template) {
+            Some(reason) => Err(self.bad_name(pos, what, text, reason)),
+            None => Ok(template),
+        }
+    }
+
+    fn check_address(&self, text: &str, pos: Pos) -> Result<Template, Error> {
+        let template = self.template(text, pos)?;
+        let allowed =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+        let reason = if template.longest() > limits::NAME_LENGTH {
+            "it is longer than 253 characters"
+        } else if !texts(&template).all(|text| text.chars().all(allowed)) {
+            "it has a character that neither a DNS name nor an IP address has"
+        } else {
+            return Ok(template);
+        };
+        let next = "write a DNS name or an IP address, without port (that is a key of its own) and without brackets";
+        Err(Error::BadName {
+            at: self.source.place(pos),
+            what: "address",
+            name: text.to_owned(),
+            reason,
+            next,
+        })
+    }
+}
+
+fn texts(template: &Template) -> impl Iterator<Item = &str> {
+    template.parts.iter().filter_map(|part| {
+        if let Part::Text(text) = part {
+            Some(text.as_str())
+        } else {
+            None
+        }
+    })
+}
+
+/// Why the template's names can be no names of hosts or groups.
+pub(crate) fn flaw_of_name(template: &Template) -> Option<&'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if template.longest() > limits::NAME_LENGTH {
+        return Some("it is longer than 253 characters");
+    }
+    if !texts(template).all(|text| text.chars().all(allowed)) {
+        return Some("it has a character that patterns use, or that no host name has");
+    }
+    match template.parts.first() {
+        Some(Part::Text(text)) if text.is_empty() => Some("it is empty"),
+        Some(Part::Text(text)) if text.starts_with(['.', '-']) => Some("it begins with '.' or '-'"),
+        Some(Part::Text(text)) if text == "all" && template.parts.len() == 1 => {
+            Some("'all' means every host")
+        }
+        _ => None,
+    }
+}

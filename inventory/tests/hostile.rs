@@ -1,0 +1,263 @@
+//! Input made to hurt: each is refused within a second of processor time and 100 MB of memory.
+//!
+//! Every case runs in a process of its own, whose peak memory and processor time the kernel reports. Where it does not
+//! (no `/proc`), the cases still have to be refused.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use midflight_inventory::{Error, Inventory};
+
+const CASE: &str = "MIDFLIGHT_HOSTILE_CASE";
+
+/// Runs `attack` in a process of its own, where it must be refused with `code` and within bounds.
+#[track_caller]
+fn refused(test: &str, code: &str, attack: impl FnOnce() -> Result<(), Error>) {
+    if std::env::var_os(CASE).is_some() {
+        let before = cpu_seconds();
+        let error = attack().expect_err("the attack must be refused");
+        let spent = cpu_seconds() - before;
+        assert_eq!(error.code(), code, "{error}");
+        assert!(
+            error.to_string().len() < 2000,
+            "the message is as large as the attack"
+        );
+        println!("{test}: {spent:.2} s, {} MB", peak_megabytes());
+        assert!(spent <= 1.0, "{spent} s of processor time");
+        assert!(peak_megabytes() <= 100, "{} MB of memory", peak_megabytes());
+        return;
+    }
+    let exe = std::env::current_exe().expect("the test's own path");
+    let mut child = Command::new(exe);
+    let output = child
+        .args(["--exact", test, "--nocapture"])
+        .env(CASE, "1")
+        .output()
+        .expect("the test runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("1 passed"), "{text}");
+    println!("{text}");
+}
+
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
+}
+
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields 14 and 15, in hundredths of a second; the name in field 2 may hold spaces, so count from its end.
+    let after_name = stat.rsplit(')').next().unwrap_or("");
+    after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
+}
+
+fn parse(text: String) -> Result<(), Error> {
+    Inventory::parse(&text, "hostile.yaml").map(drop)
+}
+
+/// Loads a file that `write` makes.
+fn load(write: impl FnOnce(&mut std::fs::File)) -> Result<(), Error> {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    write(file.as_file_mut());
+    Inventory::load(&[file.path().to_owned()]).map(drop)
+}
+
+/// Writes `unit` until `megabytes` are reached, without holding them.
+fn repeated(file: &mut std::fs::File, unit: &[u8], megabytes: usize) {
+    use std::io::Write as _;
+    let block = unit.repeat((1 << 16) / unit.len());
+    for _ in 0..(megabytes << 20) / block.len() {
+        file.write_all(&block).expect("written");
+    }
+}
+
+#[test]
+fn an_alias_bomb() {
+    refused("an_alias_bomb", "MF0105", || {
+        let mut text = "vars:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let refs = vec![format!("*a{}", n - 1); 10].join(", ");
+            writeln!(text, "  a{n}: &a{n} [{refs}]").expect("a string");
+        }
+        parse(text)
+    });
+}
+
+#[test]
+fn a_file_over_the_limit() {
+    refused("a_file_over_the_limit", "MF0102", || {
+        load(|file| file.set_len(64 * 1024 * 1024 + 1).expect("sparse"))
+    });
+}
+
+#[test]
+fn an_endless_file() {
+    refused("an_endless_file", "MF0102", || {
+        Inventory::load(&[PathBuf::from("/dev/zero")]).map(drop)
+    });
+}
+
+#[test]
+fn a_large_file_that_is_not_utf8() {
+    refused("a_large_file_that_is_not_utf8", "MF0103", || {
+        load(|file| repeated(file, b"\xff", 60))
+    });
+}
+
+#[test]
+fn brackets_nested_without_end() {
+    refused("brackets_nested_without_end", "MF0105", || {
+        parse("[".repeat(10_000_000))
+    });
+}
+
+#[test]
+fn mappings_nested_too_deep() {
+    refused("mappings_nested_too_deep", "MF0105", || {
+        let mut text = "vars:\n".to_owned();
+        for depth in 1..2000 {
+            writeln!(text, "{}a:", " ".repeat(depth)).expect("a string");
+        }
+        parse(text)
+    });
+}
+
+#[test]
+fn millions_of_small_items() {
+    refused("millions_of_small_items", "MF0105", || {
+        parse("- a\n".repeat(8_000_000))
+    });
+}
+
+#[test]
+fn a_full_file_of_small_items() {
+    refused("a_full_file_of_small_items", "MF0105", || {
+        load(|file| repeated(file, b"- a\n", 63))
+    });
+}
+
+#[test]
+fn millions_of_anchors() {
+    refused("millions_of_anchors", "MF0105", || {
+        parse("- &a a\n".repeat(2_000_000))
+    });
+}
+
+#[test]
+fn millions_of_small_entries() {
+    refused("millions_of_small_entries", "MF0105", || {
+        parse(format!("vars: {{{}", "a: {},".repeat(3_000_000)))
+    });
+}
+
+#[test]
+fn one_endless_scalar() {
+    refused("one_endless_scalar", "MF0105", || {
+        parse(format!("vars: {{a: \"{}\"}}", "x".repeat(33 << 20)))
+    });
+}
+
+#[test]
+fn a_name_as_long_as_a_file() {
+    refused("a_name_as_long_as_a_file", "MF0109", || {
+        parse(format!(
+            "groups: {{w: {{hosts: {{? \"{}[1:9]\"\n : {{}}}}}}}}",
+            "x".repeat(10 << 20)
+        ))
+    });
+}
+
+#[test]
+fn ranges_in_a_name_without_number() {
+    refused("ranges_in_a_name_without_number", "MF0115", || {
+        parse(format!(
+            "groups: {{w: {{hosts: {{'{}': {{}}}}}}}}",
+            "[0:9]".repeat(200)
+        ))
+    });
+}
+
+#[test]
+fn more_hosts_than_an_inventory_holds() {
+    refused("more_hosts_than_an_inventory_holds", "MF0115", || {
+        parse("groups: {w: {hosts: {'a[1:1000000]': {}, 'b[1:1000000]': {}, c: {}}}}".to_owned())
+    });
+}
+
+#[test]
+fn a_chain_of_groups_without_end() {
+    refused("a_chain_of_groups_without_end", "MF0118", || {
+        let mut text = "groups:\n".to_owned();
+        for group in 0..80_000 {
+            writeln!(text, "  g{group}: {{children: [g{}]}}", group + 1).expect("a string");
+        }
+        parse(text + "  g80000:\n")
+    });
+}
+
+#[test]
+fn a_hub_between_thousands_of_groups() {
+    refused("a_hub_between_thousands_of_groups", "MF0118", || {
+        let mut text = "groups:\n".to_owned();
+        let mut below = String::new();
+        for group in 0..20_000 {
+            writeln!(
+                text,
+                "  up{group}: {{children: [hub]}}\n  down{group}: {{hosts: {{h{group}: }}}}"
+            )
+            .expect("");
+            write!(below, "down{group}, ").expect("a string");
+        }
+        parse(format!("{text}  hub: {{children: [{below}]}}\n"))
+    });
+}
+
+#[test]
+fn a_regular_expression_that_compiles_to_gigabytes() {
+    refused(
+        "a_regular_expression_that_compiles_to_gigabytes",
+        "MF0121",
+        || {
+            let inventory = Inventory::parse("groups: {w: {hosts: {a: }}}", "t").expect("good");
+            inventory.select(r"~((\w{1000}){1000}){1000}").map(drop)
+        },
+    );
+}
+
+#[test]
+fn a_pattern_with_a_range_without_end() {
+    refused("a_pattern_with_a_range_without_end", "MF0115", || {
+        let inventory = Inventory::parse("groups: {w: {hosts: {a: }}}", "t").expect("good");
+        inventory.select("a[0:999999999999999999]").map(drop)
+    });
+}
+
+#[test]
+fn a_term_that_is_nearly_every_name() {
+    refused("a_term_that_is_nearly_every_name", "MF0120", || {
+        let name = "x".repeat(240);
+        let inventory = Inventory::parse(
+            &format!("groups: {{w: {{hosts: {{'{name}[0001:9999]': }}}}}}"),
+            "t",
+        );
+        inventory
+            .expect("good")
+            .select(&format!("{name}00a1"))
+            .map(drop)
+    });
+}
