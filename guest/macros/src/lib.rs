@@ -47,7 +47,9 @@ pub fn stable(item: TokenStream) -> TokenStream {
     };
     for parameter in &mut input.generics.params {
         if let GenericParam::Type(parameter) = parameter {
-            parameter.bounds.push(parse_quote!(::midflight_guest::Stable));
+            parameter
+                .bounds
+                .push(parse_quote!(::midflight_guest::Stable));
         }
     }
     let name = &input.ident;
@@ -72,7 +74,14 @@ fn field_types(data: &Data) -> syn::Result<Vec<Type>> {
     }
     match data {
         Data::Struct(data) => Ok(of(&data.fields).collect()),
-        Data::Enum(data) => Ok(data.variants.iter().flat_map(|variant| of(&variant.fields)).collect()),
-        Data::Union(data) => Err(syn::Error::new(data.union_token.span, "a union cannot be an actor's state")),
+        Data::Enum(data) => Ok(data
+            .variants
+            .iter()
+            .flat_map(|variant| of(&variant.fields))
+            .collect()),
+        Data::Union(data) => Err(syn::Error::new(
+            data.union_token.span,
+            "a union cannot be an actor's state",
+        )),
     }
 }

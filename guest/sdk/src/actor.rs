@@ -55,31 +55,54 @@ pub trait GenServer: Sized + 'static {
     }
 
     /// A timer that ran out, and the body it was started with.
-    fn handle_timer(cx: &mut Cx, state: &mut Self::State, id: Id, body: Body<'_>) -> Result<(), String> {
+    fn handle_timer(
+        cx: &mut Cx,
+        state: &mut Self::State,
+        id: Id,
+        body: Body<'_>,
+    ) -> Result<(), String> {
         let _ = (state, id, body);
         unexpected(cx, "a timer")
     }
 
     /// What came of a [`Cx::request`].
-    fn handle_response(cx: &mut Cx, state: &mut Self::State, response: Response<'_>) -> Result<(), String> {
+    fn handle_response(
+        cx: &mut Cx,
+        state: &mut Self::State,
+        response: Response<'_>,
+    ) -> Result<(), String> {
         let _ = (state, response);
         unexpected(cx, "a response")
     }
 
     /// A monitored actor ended.
-    fn handle_down(cx: &mut Cx, state: &mut Self::State, pid: Pid, reason: &str) -> Result<(), String> {
+    fn handle_down(
+        cx: &mut Cx,
+        state: &mut Self::State,
+        pid: Pid,
+        reason: &str,
+    ) -> Result<(), String> {
         let _ = (state, pid, reason);
         unexpected(cx, "a down")
     }
 
     /// Something happened at a listener or connection.
-    fn handle_socket(cx: &mut Cx, state: &mut Self::State, event: SocketEvent<'_>) -> Result<(), String> {
+    fn handle_socket(
+        cx: &mut Cx,
+        state: &mut Self::State,
+        event: SocketEvent<'_>,
+    ) -> Result<(), String> {
         let _ = (state, event);
         unexpected(cx, "a socket event")
     }
 
     /// The answer to [`Cx::register`]: who holds the name now, perhaps another.
-    fn handle_registered(cx: &mut Cx, state: &mut Self::State, name: &str, holder: Pid) -> Result<(), String> {
+    fn handle_registered(
+        cx: &mut Cx,
+        state: &mut Self::State,
+        name: &str,
+        holder: Pid,
+    ) -> Result<(), String> {
         let _ = (cx, state, name, holder);
         Ok(())
     }
@@ -98,7 +121,11 @@ pub trait GenServer: Sized + 'static {
 
     /// An event sent by code of the other side of a patch. None: it cannot be expressed here and is dead-lettered. The
     /// default passes it on, which is right while messages only grow by new variants at the end.
-    fn convert_event(direction: Direction, vsn: &str, event: Event) -> Result<Option<Event>, String> {
+    fn convert_event(
+        direction: Direction,
+        vsn: &str,
+        event: Event,
+    ) -> Result<Option<Event>, String> {
         let _ = (direction, vsn);
         Ok(Some(event))
     }
@@ -116,6 +143,9 @@ pub trait GenServer: Sized + 'static {
 }
 
 fn unexpected(cx: &mut Cx, what: &str) -> Result<(), String> {
-    cx.log(Level::Warn, &format!("{what} that this actor does not handle"));
+    cx.log(
+        Level::Warn,
+        &format!("{what} that this actor does not handle"),
+    );
     Ok(())
 }

@@ -19,7 +19,12 @@ pub struct Change<'a> {
 
 impl<'a> Change<'a> {
     pub(crate) fn new(cx: wit::Cx, vsn: &'a str, extra: &'a [u8]) -> Change<'a> {
-        Change { cx, vsn, extra: Json(extra), redeliver: Vec::new() }
+        Change {
+            cx,
+            vsn,
+            extra: Json(extra),
+            redeliver: Vec::new(),
+        }
     }
 
     pub(crate) fn into_redeliver(self) -> Vec<wit::Event> {
@@ -63,7 +68,10 @@ impl<'a> Change<'a> {
 
     /// Puts bytes back as if the connection had just delivered them.
     pub fn redeliver_data(&mut self, socket: Socket, bytes: Vec<u8>) {
-        let data = wit::Data { socket: socket.0, bytes };
+        let data = wit::Data {
+            socket: socket.0,
+            bytes,
+        };
         self.redeliver(wit::Event::Socket(wit::SocketEvent::Data(data)));
     }
 

@@ -53,7 +53,11 @@ pub struct Json<'a>(pub &'a [u8]);
 impl Json<'_> {
     /// Fails with serde's own words when the text is not JSON of this shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
-        let text = if self.0.is_empty() { b"null".as_slice() } else { self.0 };
+        let text = if self.0.is_empty() {
+            b"null".as_slice()
+        } else {
+            self.0
+        };
         serde_json::from_slice(text).map_err(|error| format!("not the expected JSON: {error}"))
     }
 }
@@ -71,7 +75,11 @@ impl<'de> Deserialize<'de> for NoArgs {
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("{} of {} bytes are left over", rest.len(), bytes.len())),
+        Ok((_, rest)) => Err(format!(
+            "{} of {} bytes are left over",
+            rest.len(),
+            bytes.len()
+        )),
         Err(error) => Err(format!("{} bytes do not decode: {error}", bytes.len())),
     }
 }
@@ -81,7 +89,10 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String
 }
 
 /// Encodes into a buffer whose capacity is a guess; it grows when the guess was short.
-pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, buffer: Vec<u8>) -> Result<Vec<u8>, String> {
+pub(crate) fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    buffer: Vec<u8>,
+) -> Result<Vec<u8>, String> {
     postcard::to_extend(value, buffer).map_err(|error| format!("does not encode: {error}"))
 }
 
@@ -93,7 +104,10 @@ mod tests {
     fn bytes_left_over_are_an_error() {
         let bytes = encode(&(1_u64, 2_u64)).expect("encodes");
         assert_eq!(decode::<(u64, u64)>(&bytes), Ok((1, 2)));
-        assert_eq!(decode::<u64>(&bytes), Err("1 of 2 bytes are left over".to_owned()));
+        assert_eq!(
+            decode::<u64>(&bytes),
+            Err("1 of 2 bytes are left over".to_owned())
+        );
     }
 
     #[test]

@@ -22,7 +22,15 @@ pub struct Cx {
 impl Cx {
     pub(crate) fn new(cx: wit::Cx) -> Cx {
         let lookups = Lookups::default();
-        Cx { cx, sender: None, effects: Vec::new(), stop: None, ids: 0, random: cx.seed, lookups }
+        Cx {
+            cx,
+            sender: None,
+            effects: Vec::new(),
+            stop: None,
+            ids: 0,
+            random: cx.seed,
+            lookups,
+        }
     }
 
     /// Turns to the next event of a batch.
@@ -44,7 +52,11 @@ impl Cx {
     }
 
     pub(crate) fn answer(&mut self, to: ReplyTo, body: Vec<u8>) {
-        self.effects.push(wit::Effect::Reply(wit::Answer { caller: to.caller.0, id: to.id.0, body }));
+        self.effects.push(wit::Effect::Reply(wit::Answer {
+            caller: to.caller.0,
+            id: to.id.0,
+            body,
+        }));
     }
 
     // ---- to know ----
@@ -80,7 +92,10 @@ impl Cx {
 
     /// An id that no other event of this actor gets. An event has 65,536 of them; asking for more traps.
     pub fn fresh_id(&mut self) -> Id {
-        assert!(self.ids < 1 << 16, "an event has 65,536 ids for timers, requests and listeners");
+        assert!(
+            self.ids < 1 << 16,
+            "an event has 65,536 ids for timers, requests and listeners"
+        );
         self.ids += 1;
         Id(self.cx.id_base + self.ids - 1)
     }
@@ -100,14 +115,20 @@ impl Cx {
     /// Sends a message that arrives at `handle_info`.
     pub fn send(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
         let body = body.encode()?;
-        self.effects.push(wit::Effect::Send(wit::Message { to: to.into().into(), body }));
+        self.effects.push(wit::Effect::Send(wit::Message {
+            to: to.into().into(),
+            body,
+        }));
         Ok(())
     }
 
     /// Sends a message that arrives at `handle_cast`.
     pub fn cast(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
         let body = body.encode()?;
-        self.effects.push(wit::Effect::Cast(wit::Message { to: to.into().into(), body }));
+        self.effects.push(wit::Effect::Cast(wit::Message {
+            to: to.into().into(),
+            body,
+        }));
         Ok(())
     }
 
@@ -123,7 +144,13 @@ impl Cx {
         let (body, cookie) = (body.encode()?, cookie.encode()?);
         let id = self.fresh_id();
         let timeout = milliseconds(timeout);
-        self.effects.push(wit::Effect::Request(wit::Ask { id: id.0, to: to.into().into(), body, cookie, timeout }));
+        self.effects.push(wit::Effect::Request(wit::Ask {
+            id: id.0,
+            to: to.into().into(),
+            body,
+            cookie,
+            timeout,
+        }));
         Ok(id)
     }
 
@@ -138,7 +165,8 @@ impl Cx {
 
     /// Starts an actor; its init runs after this handler. Fails when the arguments are no JSON.
     pub fn spawn(&mut self, spawn: Spawn<'_, impl Serialize>) -> Result<Pid, String> {
-        let args = serde_json::to_vec(&spawn.args).map_err(|error| format!("arguments that are no JSON: {error}"))?;
+        let args = serde_json::to_vec(&spawn.args)
+            .map_err(|error| format!("arguments that are no JSON: {error}"))?;
         let pid = self.lookups.reserve();
         self.effects.push(wit::Effect::Spawn(wit::Spawn {
             pid,
@@ -183,7 +211,11 @@ impl Cx {
         let body = body.encode()?;
         let id = self.fresh_id();
         let after_ms = milliseconds(after);
-        self.effects.push(wit::Effect::StartTimer(wit::StartTimer { id: id.0, after_ms, body }));
+        self.effects.push(wit::Effect::StartTimer(wit::StartTimer {
+            id: id.0,
+            after_ms,
+            body,
+        }));
         Ok(id)
     }
 
@@ -197,23 +229,33 @@ impl Cx {
     /// Opens a TCP listener; port 0 lets the host choose. `handle_socket` gets the outcome.
     pub fn listen(&mut self, port: u16) -> Id {
         let id = self.fresh_id();
-        self.effects.push(wit::Effect::Listen(wit::Listen { id: id.0, port }));
+        self.effects
+            .push(wit::Effect::Listen(wit::Listen { id: id.0, port }));
         id
     }
 
     /// Writes all the bytes, after those written before.
     pub fn write(&mut self, socket: Socket, bytes: impl Into<Vec<u8>>) {
-        self.effects.push(wit::Effect::Write(wit::Write { socket: socket.0, bytes: bytes.into() }));
+        self.effects.push(wit::Effect::Write(wit::Write {
+            socket: socket.0,
+            bytes: bytes.into(),
+        }));
     }
 
     /// How much the host reads on its own.
     pub fn set_active(&mut self, socket: Socket, mode: Active) {
-        self.effects.push(wit::Effect::SetActive(wit::SetActive { socket: socket.0, mode: mode.into() }));
+        self.effects.push(wit::Effect::SetActive(wit::SetActive {
+            socket: socket.0,
+            mode: mode.into(),
+        }));
     }
 
     /// Makes another actor the owner of a socket.
     pub fn give(&mut self, socket: Socket, to: Pid) {
-        self.effects.push(wit::Effect::Give(wit::Give { socket: socket.0, to: to.0 }));
+        self.effects.push(wit::Effect::Give(wit::Give {
+            socket: socket.0,
+            to: to.0,
+        }));
     }
 
     /// Closes a socket after what was written.
@@ -234,17 +276,28 @@ pub struct Spawn<'a, A> {
 impl<'a, A: Serialize> Spawn<'a, A> {
     /// An actor of this module; the arguments travel as JSON.
     pub fn new(module: &'a str, args: A) -> Spawn<'a, A> {
-        Spawn { module, args, name: None, monitor: false }
+        Spawn {
+            module,
+            args,
+            name: None,
+            monitor: false,
+        }
     }
 
     /// Registered under this name from its first moment.
     pub fn named(self, name: &'a str) -> Spawn<'a, A> {
-        Spawn { name: Some(name), ..self }
+        Spawn {
+            name: Some(name),
+            ..self
+        }
     }
 
     /// Its end arrives at `handle_down`, also when its init fails.
     pub fn monitored(self) -> Spawn<'a, A> {
-        Spawn { monitor: true, ..self }
+        Spawn {
+            monitor: true,
+            ..self
+        }
     }
 }
 

@@ -138,18 +138,32 @@ pub enum SocketEvent<'a> {
 impl<'a> From<&'a wit::SocketEvent> for SocketEvent<'a> {
     fn from(event: &'a wit::SocketEvent) -> SocketEvent<'a> {
         match event {
-            wit::SocketEvent::Listening(e) => {
-                SocketEvent::Listening { id: Id(e.id), socket: Socket(e.socket), port: e.port }
-            }
-            wit::SocketEvent::ListenFailed(e) => {
-                SocketEvent::ListenFailed { id: Id(e.id), port: e.port, reason: &e.reason }
-            }
-            wit::SocketEvent::Accepted(e) => {
-                SocketEvent::Accepted { listener: Socket(e.listener), socket: Socket(e.socket), peer: &e.peer }
-            }
-            wit::SocketEvent::Data(e) => SocketEvent::Data { socket: Socket(e.socket), bytes: &e.bytes },
-            wit::SocketEvent::Passive(socket) => SocketEvent::Passive { socket: Socket(*socket) },
-            wit::SocketEvent::Closed(e) => SocketEvent::Closed { socket: Socket(e.socket), reason: &e.reason },
+            wit::SocketEvent::Listening(e) => SocketEvent::Listening {
+                id: Id(e.id),
+                socket: Socket(e.socket),
+                port: e.port,
+            },
+            wit::SocketEvent::ListenFailed(e) => SocketEvent::ListenFailed {
+                id: Id(e.id),
+                port: e.port,
+                reason: &e.reason,
+            },
+            wit::SocketEvent::Accepted(e) => SocketEvent::Accepted {
+                listener: Socket(e.listener),
+                socket: Socket(e.socket),
+                peer: &e.peer,
+            },
+            wit::SocketEvent::Data(e) => SocketEvent::Data {
+                socket: Socket(e.socket),
+                bytes: &e.bytes,
+            },
+            wit::SocketEvent::Passive(socket) => SocketEvent::Passive {
+                socket: Socket(*socket),
+            },
+            wit::SocketEvent::Closed(e) => SocketEvent::Closed {
+                socket: Socket(e.socket),
+                reason: &e.reason,
+            },
         }
     }
 }

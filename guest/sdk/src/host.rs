@@ -5,7 +5,7 @@
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::midflight::actor::host;
 #[cfg(not(target_arch = "wasm32"))]
-use native as host;
+use crate::native as host;
 
 /// How serious a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,46 +91,7 @@ impl Lookups {
 /// A handler that asks the host for something else the second time is not a function of its event. The trap makes the
 /// runtime run the batch's events one by one.
 pub(crate) fn diverged() -> ! {
-    panic!("the handler did something else when its event was run again: it depends on more than its state and event")
-}
-
-/// The host's double outside WebAssembly, one for each thread.
-#[cfg(not(target_arch = "wasm32"))]
-pub mod native {
-    use super::Level;
-    use std::cell::RefCell;
-    use std::collections::BTreeMap;
-
-    /// What the double knows and what it was told.
-    #[derive(Debug, Default)]
-    pub struct Host {
-        /// Every line logged.
-        pub lines: Vec<(Level, String)>,
-        /// Who `whereis` finds.
-        pub names: BTreeMap<String, u64>,
-        /// How many pids were reserved; the first is 1,000,001.
-        pub reserved: u64,
-    }
-
-    thread_local! {
-        static HOST: RefCell<Host> = RefCell::new(Host::default());
-    }
-
-    /// Looks at, or sets up, this thread's host.
-    pub fn host<R>(f: impl FnOnce(&mut Host) -> R) -> R {
-        HOST.with_borrow_mut(f)
-    }
-
-    pub(super) fn log(level: Level, text: &str) {
-        host(|host| host.lines.push((level, text.to_owned())));
-    }
-    pub(super) fn whereis(name: &str) -> Option<u64> {
-        host(|host| host.names.get(name).copied())
-    }
-    pub(super) fn reserve() -> u64 {
-        host(|host| {
-            host.reserved += 1;
-            1_000_000 + host.reserved
-        })
-    }
+    panic!(
+        "the handler did something else when its event was run again: it depends on more than its state and event"
+    )
 }

@@ -48,6 +48,8 @@ mod cx;
 mod event;
 mod host;
 mod module;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
 mod stable;
 
 pub use actor::GenServer;
@@ -56,8 +58,6 @@ pub use codec::{Body, Json, Message, NoArgs, Raw};
 pub use cx::{Cx, Spawn};
 pub use event::{Active, Dest, Id, Pid, ReplyTo, RequestError, Response, Socket, SocketEvent};
 pub use host::Level;
-#[cfg(not(target_arch = "wasm32"))]
-pub use host::native;
 pub use midflight_guest_macros::{Stable, message, state};
 pub use module::Module;
 pub use stable::Stable;
@@ -80,7 +80,7 @@ macro_rules! export {
             #[cfg(target_arch = "wasm32")]
             #[allow(unsafe_code)]
             const _: () = {
-                $crate::bindings::export!(Exported with_types_in $crate::bindings);
+        $crate::bindings::export!(Exported with_types_in $crate::bindings);
             };
         };
     };

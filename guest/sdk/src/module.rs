@@ -24,18 +24,27 @@ pub struct Module<A>(PhantomData<A>);
 impl<A: GenServer> Guest for Module<A> {
     fn init(c: wit::Cx, args: Vec<u8>) -> Result<Started, String> {
         hook();
-        let args = Json(&args).decode().map_err(|error| format!("arguments of init: {error}"))?;
+        let args = Json(&args)
+            .decode()
+            .map_err(|error| format!("arguments of init: {error}"))?;
         let mut cx = Cx::new(c);
         let state = A::init(&mut cx, args)?;
         if let Some(reason) = cx.take_stop() {
             return Err(reason);
         }
-        Ok(Started { state: encode_state(&state, 0)?, effects: cx.take_effects() })
+        Ok(Started {
+            state: encode_state(&state, 0)?,
+            effects: cx.take_effects(),
+        })
     }
 
     fn handle(c: Vec<wit::Cx>, bytes: Vec<u8>, events: Vec<Envelope>) -> Batch {
         hook();
-        let failed = |error| Batch { steps: Vec::new(), state: None, error: Some(error) };
+        let failed = |error| Batch {
+            steps: Vec::new(),
+            state: None,
+            error: Some(error),
+        };
         let (Some(first), Ok(mut state)) = (c.first(), decode_state::<A>(&bytes)) else {
             return failed(match decode_state::<A>(&bytes) {
                 Err(error) => error,
@@ -53,13 +62,20 @@ impl<A: GenServer> Guest for Module<A> {
             }
             let next = cx.take_stop().map_or(wit::Next::Continue, wit::Next::Stop);
             let stops = matches!(next, wit::Next::Stop(_));
-            steps.push(wit::Step { effects: cx.take_effects(), next });
+            steps.push(wit::Step {
+                effects: cx.take_effects(),
+                next,
+            });
             if stops {
                 break;
             }
         }
         if steps.is_empty() {
-            return Batch { steps, state: None, error };
+            return Batch {
+                steps,
+                state: None,
+                error,
+            };
         }
         if error.is_some() {
             cx.lookups.replay();
@@ -69,8 +85,16 @@ impl<A: GenServer> Guest for Module<A> {
             };
         }
         match encode_state(&state, bytes.len() + 16) {
-            Ok(state) if state == bytes => Batch { steps, state: None, error },
-            Ok(state) => Batch { steps, state: Some(state), error },
+            Ok(state) if state == bytes => Batch {
+                steps,
+                state: None,
+                error,
+            },
+            Ok(state) => Batch {
+                steps,
+                state: Some(state),
+                error,
+            },
             Err(error) => failed(error),
         }
     }
@@ -85,10 +109,16 @@ impl<A: GenServer> Guest for Module<A> {
         let migrate = |(c, bytes): (wit::Cx, Vec<u8>)| {
             let mut change = Change::new(c, &vsn, &extra);
             let state = match d {
-                Direction::Up => encode_state(&A::code_change(&mut change, OldState(&bytes))?, bytes.len() + 16)?,
+                Direction::Up => encode_state(
+                    &A::code_change(&mut change, OldState(&bytes))?,
+                    bytes.len() + 16,
+                )?,
                 Direction::Down => A::code_change_down(&mut change, decode_state::<A>(&bytes)?)?.0,
             };
-            Ok(Migrated { state, redeliver: change.into_redeliver() })
+            Ok(Migrated {
+                state,
+                redeliver: change.into_redeliver(),
+            })
         };
         items.into_iter().map(migrate).collect()
     }
@@ -115,9 +145,13 @@ impl<A: GenServer> Guest for Module<A> {
 
     fn describe(state: Vec<u8>, max: u32) -> Result<String, String> {
         hook();
-        let text = serde_json::to_string(&decode_state::<A>(&state)?).map_err(|error| format!("no JSON: {error}"))?;
+        let text = serde_json::to_string(&decode_state::<A>(&state)?)
+            .map_err(|error| format!("no JSON: {error}"))?;
         if text.len() > max as usize {
-            return Err(format!("the state is {} bytes of JSON, {max} were asked for at most", text.len()));
+            return Err(format!(
+                "the state is {} bytes of JSON, {max} were asked for at most",
+                text.len()
+            ));
         }
         Ok(text)
     }
@@ -137,7 +171,12 @@ fn encode_state<S: serde::Serialize>(state: &S, capacity: usize) -> Result<Vec<u
     encode_into(state, Vec::with_capacity(capacity)).map_err(|error| format!("the state {error}"))
 }
 
-fn run_again<A: GenServer>(cx: &mut Cx, state: &[u8], c: &[wit::Cx], events: &[Envelope]) -> Result<A::State, String> {
+fn run_again<A: GenServer>(
+    cx: &mut Cx,
+    state: &[u8],
+    c: &[wit::Cx],
+    events: &[Envelope],
+) -> Result<A::State, String> {
     let mut state = decode_state::<A>(state)?;
     for (c, envelope) in c.iter().zip(events) {
         cx.begin(*c, envelope.sender);
@@ -149,8 +188,12 @@ fn run_again<A: GenServer>(cx: &mut Cx, state: &[u8], c: &[wit::Cx], events: &[E
 fn dispatch<A: GenServer>(cx: &mut Cx, state: &mut A::State, event: &Event) -> Result<(), String> {
     match event {
         Event::Call(request) => {
-            let from = ReplyTo { caller: Pid(request.caller), id: Id(request.id) };
-            let call = A::Call::decode(&request.body).map_err(|error| format!("a call that is none here: {error}"))?;
+            let from = ReplyTo {
+                caller: Pid(request.caller),
+                id: Id(request.id),
+            };
+            let call = A::Call::decode(&request.body)
+                .map_err(|error| format!("a call that is none here: {error}"))?;
             if let Some(reply) = A::handle_call(cx, state, call, from)? {
                 let body = reply.encode()?;
                 cx.answer(from, body);
@@ -158,7 +201,8 @@ fn dispatch<A: GenServer>(cx: &mut Cx, state: &mut A::State, event: &Event) -> R
             Ok(())
         }
         Event::Cast(body) => {
-            let cast = A::Cast::decode(body).map_err(|error| format!("a cast that is none here: {error}"))?;
+            let cast = A::Cast::decode(body)
+                .map_err(|error| format!("a cast that is none here: {error}"))?;
             A::handle_cast(cx, state, cast)
         }
         Event::Info(body) => A::handle_info(cx, state, Body(body)),
@@ -166,7 +210,9 @@ fn dispatch<A: GenServer>(cx: &mut Cx, state: &mut A::State, event: &Event) -> R
         Event::Response(response) => A::handle_response(cx, state, response.into()),
         Event::Down(down) => A::handle_down(cx, state, Pid(down.pid), &down.reason),
         Event::Socket(event) => A::handle_socket(cx, state, event.into()),
-        Event::Registered(registered) => A::handle_registered(cx, state, &registered.name, Pid(registered.holder)),
+        Event::Registered(registered) => {
+            A::handle_registered(cx, state, &registered.name, Pid(registered.holder))
+        }
     }
 }
 
@@ -176,7 +222,9 @@ fn hook() {
     use std::sync::atomic::{AtomicBool, Ordering};
     static SET: AtomicBool = AtomicBool::new(false);
     if !SET.swap(true, Ordering::Relaxed) {
-        std::panic::set_hook(Box::new(|panic| host::log(host::Level::Error, &panic.to_string())));
+        std::panic::set_hook(Box::new(|panic| {
+            host::log(host::Level::Error, &panic.to_string())
+        }));
     }
 }
 

@@ -49,9 +49,36 @@ pub trait Stable {}
 macro_rules! stable {
     ($($type:ty),* $(,)?) => { $(impl Stable for $type {})* };
 }
-stable!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, bool, char, str, String, ());
+stable!(
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+    usize,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    isize,
+    f32,
+    f64,
+    bool,
+    char,
+    str,
+    String,
+    ()
+);
 stable!(Duration, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr);
-stable!(crate::Pid, crate::Socket, crate::Id, crate::ReplyTo, crate::Dest, crate::Active);
+stable!(
+    crate::Pid,
+    crate::Socket,
+    crate::Id,
+    crate::ReplyTo,
+    crate::Dest,
+    crate::Active
+);
 
 impl<T: Stable> Stable for Vec<T> {}
 impl<T: Stable> Stable for [T] {}
@@ -97,7 +124,10 @@ mod tests {
         is_stable::<Pair<Vec<String>>>();
         let tree = Tree::Node(Box::new(Tree::Leaf(1)), Box::new(Tree::Leaf(2)));
         assert!(matches!(tree, Tree::Node(left, _) if matches!(*left, Tree::Leaf(1))));
-        let pair = Pair { left: 1, right: None };
+        let pair = Pair {
+            left: 1,
+            right: None,
+        };
         assert_eq!((pair.left, pair.right), (1, None));
     }
 }

@@ -21,7 +21,12 @@ impl GenServer for Counter {
         Ok(())
     }
 
-    fn handle_call(_: &mut Cx, count: &mut u64, Call::GetCount: Call, _: ReplyTo) -> Result<Option<Reply>, String> {
+    fn handle_call(
+        _: &mut Cx,
+        count: &mut u64,
+        Call::GetCount: Call,
+        _: ReplyTo,
+    ) -> Result<Option<Reply>, String> {
         Ok(Some(Reply::Count(*count)))
     }
 }

@@ -27,16 +27,33 @@ impl GenServer for Counter {
     }
 
     fn handle_cast(cx: &mut Cx, state: &mut Record, Cast::Increment: Cast) -> Result<(), String> {
-        *state = Record { count: state.count + 1, increment_count: 1, last_updated: Some(cx.now_wall()) };
+        *state = Record {
+            count: state.count + 1,
+            increment_count: 1,
+            last_updated: Some(cx.now_wall()),
+        };
         Ok(())
     }
 
-    fn handle_call(_: &mut Cx, state: &mut Record, call: Call, _: ReplyTo) -> Result<Option<Reply>, String> {
+    fn handle_call(
+        _: &mut Cx,
+        state: &mut Record,
+        call: Call,
+        _: ReplyTo,
+    ) -> Result<Option<Reply>, String> {
         Ok(Some(match call {
             Call::GetCount => Reply::Count(state.count),
             Call::GetInfo => {
-                let Record { count, increment_count, last_updated } = *state;
-                Reply::Info(Info { count, increment_count, last_updated })
+                let Record {
+                    count,
+                    increment_count,
+                    last_updated,
+                } = *state;
+                Reply::Info(Info {
+                    count,
+                    increment_count,
+                    last_updated,
+                })
             }
         }))
     }
@@ -45,7 +62,11 @@ impl GenServer for Counter {
         match change.vsn() {
             "1.0.0" => {
                 let count = old.decode::<u64>()?;
-                Ok(Record { count, increment_count: count, last_updated: Some(change.now_wall()) })
+                Ok(Record {
+                    count,
+                    increment_count: count,
+                    last_updated: Some(change.now_wall()),
+                })
             }
             _ => old.decode(),
         }

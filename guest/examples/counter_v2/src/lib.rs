@@ -3,3 +3,6 @@
 mod counter;
 
 midflight_guest::export!(counter::Counter);
+
+#[cfg(test)]
+mod tests;

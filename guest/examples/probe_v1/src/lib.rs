@@ -4,7 +4,9 @@
 mod ops;
 
 use midflight_guest::serde_json::Value;
-use midflight_guest::{Body, Cx, GenServer, Id, Json, Pid, Raw, ReplyTo, Response, SocketEvent, state};
+use midflight_guest::{
+    Body, Cx, GenServer, Id, Json, Pid, Raw, ReplyTo, Response, SocketEvent, state,
+};
 use ops::Core;
 
 #[state]
@@ -22,9 +24,16 @@ impl GenServer for Probe {
     type Cast = Raw;
 
     fn init(cx: &mut Cx, args: Value) -> Result<State, String> {
-        Ok(State { core: ops::init(cx, args)? })
+        Ok(State {
+            core: ops::init(cx, args)?,
+        })
     }
-    fn handle_call(cx: &mut Cx, state: &mut State, call: Raw, from: ReplyTo) -> Result<Option<Raw>, String> {
+    fn handle_call(
+        cx: &mut Cx,
+        state: &mut State,
+        call: Raw,
+        from: ReplyTo,
+    ) -> Result<Option<Raw>, String> {
         ops::call(cx, &mut state.core, "v1", &call.0, from)
     }
     fn handle_cast(cx: &mut Cx, state: &mut State, cast: Raw) -> Result<(), String> {
@@ -36,7 +45,11 @@ impl GenServer for Probe {
     fn handle_timer(cx: &mut Cx, state: &mut State, _: Id, body: Body<'_>) -> Result<(), String> {
         ops::timer(cx, &mut state.core, "v1", body.0)
     }
-    fn handle_response(cx: &mut Cx, state: &mut State, response: Response<'_>) -> Result<(), String> {
+    fn handle_response(
+        cx: &mut Cx,
+        state: &mut State,
+        response: Response<'_>,
+    ) -> Result<(), String> {
         ops::response(cx, &mut state.core, response)
     }
     fn handle_down(_: &mut Cx, state: &mut State, pid: Pid, reason: &str) -> Result<(), String> {
@@ -45,7 +58,12 @@ impl GenServer for Probe {
     fn handle_socket(cx: &mut Cx, state: &mut State, event: SocketEvent<'_>) -> Result<(), String> {
         ops::socket(cx, &mut state.core, event)
     }
-    fn handle_registered(_: &mut Cx, state: &mut State, name: &str, holder: Pid) -> Result<(), String> {
+    fn handle_registered(
+        _: &mut Cx,
+        state: &mut State,
+        name: &str,
+        holder: Pid,
+    ) -> Result<(), String> {
         ops::registered(&mut state.core, name, holder)
     }
     fn on_load(config: Json<'_>) -> Result<(), String> {

@@ -44,7 +44,8 @@
 use midflight_guest::serde::Deserialize;
 use midflight_guest::serde_json::{self, Value, json};
 use midflight_guest::{
-    Active, Cx, Dest, Id, Json, Level, Pid, Raw, ReplyTo, Response, Socket, SocketEvent, Spawn, message, state,
+    Active, Cx, Dest, Id, Json, Level, Pid, Raw, ReplyTo, Response, Socket, SocketEvent, Spawn,
+    message, state,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
@@ -106,45 +107,130 @@ impl From<To> for Dest {
 }
 
 #[derive(Deserialize)]
-#[serde(crate = "midflight_guest::serde", tag = "op", rename_all = "snake_case")]
+#[serde(
+    crate = "midflight_guest::serde",
+    tag = "op",
+    rename_all = "snake_case"
+)]
 enum Op {
     Get,
     Echo,
-    Spin { n: u64 },
+    Spin {
+        n: u64,
+    },
     Loop,
-    Alloc { mib: usize },
+    Alloc {
+        mib: usize,
+    },
     Trap,
-    Error { text: String },
+    Error {
+        text: String,
+    },
     ErrorAfter,
-    Stop { reason: String },
-    Spawn { module: String, #[serde(default)] args: Value, name: Option<String>, #[serde(default)] monitor: bool },
-    Send { to: To, times: Option<u64>, from: Option<u64>, body: Value },
-    Cast { to: To, times: Option<u64>, from: Option<u64>, body: Value },
-    Ask { to: To, body: Value, timeout_ms: Option<u64>, cookie: Option<String> },
-    Relay { to: To, body: Value, timeout_ms: Option<u64> },
+    Stop {
+        reason: String,
+    },
+    Spawn {
+        module: String,
+        #[serde(default)]
+        args: Value,
+        name: Option<String>,
+        #[serde(default)]
+        monitor: bool,
+    },
+    Send {
+        to: To,
+        times: Option<u64>,
+        from: Option<u64>,
+        body: Value,
+    },
+    Cast {
+        to: To,
+        times: Option<u64>,
+        from: Option<u64>,
+        body: Value,
+    },
+    Ask {
+        to: To,
+        body: Value,
+        timeout_ms: Option<u64>,
+        cookie: Option<String>,
+    },
+    Relay {
+        to: To,
+        body: Value,
+        timeout_ms: Option<u64>,
+    },
     Later,
-    Answer { body: Value },
-    Ping { to: To, n: u64 },
-    Timer { after_ms: u64, body: Value },
-    Cancel { id: Id },
-    Monitor { pid: Pid },
-    Demonitor { pid: Pid },
-    Register { name: String },
-    Unregister { name: String },
-    Whereis { name: String },
-    Grow { bytes: usize },
-    Log { n: u64, text: String },
-    Flag { on: bool },
-    Add { n: u64 },
+    Answer {
+        body: Value,
+    },
+    Ping {
+        to: To,
+        n: u64,
+    },
+    Timer {
+        after_ms: u64,
+        body: Value,
+    },
+    Cancel {
+        id: Id,
+    },
+    Monitor {
+        pid: Pid,
+    },
+    Demonitor {
+        pid: Pid,
+    },
+    Register {
+        name: String,
+    },
+    Unregister {
+        name: String,
+    },
+    Whereis {
+        name: String,
+    },
+    Grow {
+        bytes: usize,
+    },
+    Log {
+        n: u64,
+        text: String,
+    },
+    Flag {
+        on: bool,
+    },
+    Add {
+        n: u64,
+    },
     Random,
     Now,
     Impure,
-    LastWords { to: To },
-    Listen { port: u16, active: Active, echo: Option<bool> },
-    Active { socket: Socket, mode: Active },
-    Write { socket: Socket, text: String, times: Option<u64> },
-    Close { socket: Socket },
-    Give { socket: Socket, to: Pid },
+    LastWords {
+        to: To,
+    },
+    Listen {
+        port: u16,
+        active: Active,
+        echo: Option<bool>,
+    },
+    Active {
+        socket: Socket,
+        mode: Active,
+    },
+    Write {
+        socket: Socket,
+        text: String,
+        times: Option<u64>,
+    },
+    Close {
+        socket: Socket,
+    },
+    Give {
+        socket: Socket,
+        to: Pid,
+    },
 }
 
 /// Comes back with the answer to a request.
@@ -162,14 +248,23 @@ enum Answer {
 }
 
 pub fn init(cx: &mut Cx, args: Value) -> Result<Core, String> {
-    let mut core = Core { flag: args["flag"] == true, ..Core::default() };
+    let mut core = Core {
+        flag: args["flag"] == true,
+        ..Core::default()
+    };
     if args["ops"].is_array() {
         run(cx, &mut core, "init", args["ops"].clone(), None)?;
     }
     Ok(core)
 }
 
-pub fn call(cx: &mut Cx, core: &mut Core, code: &str, body: &[u8], from: ReplyTo) -> Result<Option<Raw>, String> {
+pub fn call(
+    cx: &mut Cx,
+    core: &mut Core,
+    code: &str,
+    body: &[u8],
+    from: ReplyTo,
+) -> Result<Option<Raw>, String> {
     core.calls += 1;
     Ok(match read(cx, core, code, body, Some(from))? {
         Answer::Ok => Some(Raw(b"{\"ok\":true}".to_vec())),
@@ -194,7 +289,10 @@ pub fn timer(cx: &mut Cx, core: &mut Core, code: &str, body: &[u8]) -> Result<()
 }
 
 pub fn response(cx: &mut Cx, core: &mut Core, response: Response<'_>) -> Result<(), String> {
-    let outcome = response.reply::<Raw>()?.map(|raw| raw.0).map_err(|error| error.to_string());
+    let outcome = response
+        .reply::<Raw>()?
+        .map(|raw| raw.0)
+        .map_err(|error| error.to_string());
     match response.cookie.decode()? {
         Cookie::Relay(to) => {
             let body = outcome.unwrap_or_else(|error| raw(&json!({ "error": error })).0);
@@ -221,7 +319,9 @@ pub fn registered(core: &mut Core, name: &str, holder: Pid) -> Result<(), String
 pub fn socket(cx: &mut Cx, core: &mut Core, event: SocketEvent<'_>) -> Result<(), String> {
     match event {
         SocketEvent::Listening { socket, port, .. } => core.listener = Some((socket, port)),
-        SocketEvent::ListenFailed { port, reason, .. } => keep(&mut core.notes, format!("listen {port}: {reason}")),
+        SocketEvent::ListenFailed { port, reason, .. } => {
+            keep(&mut core.notes, format!("listen {port}: {reason}"))
+        }
         SocketEvent::Accepted { socket, .. } => {
             core.sockets.push(socket);
             cx.set_active(socket, core.active.unwrap_or(Active::Off));
@@ -260,7 +360,13 @@ pub fn terminate(cx: &mut Cx, reason: &str, core: &Core) {
     }
 }
 
-fn read(cx: &mut Cx, core: &mut Core, code: &str, body: &[u8], from: Option<ReplyTo>) -> Result<Answer, String> {
+fn read(
+    cx: &mut Cx,
+    core: &mut Core,
+    code: &str,
+    body: &[u8],
+    from: Option<ReplyTo>,
+) -> Result<Answer, String> {
     match serde_json::from_slice(body) {
         Ok(body) => run(cx, core, code, body, from),
         Err(_) => {
@@ -270,7 +376,13 @@ fn read(cx: &mut Cx, core: &mut Core, code: &str, body: &[u8], from: Option<Repl
     }
 }
 
-fn run(cx: &mut Cx, core: &mut Core, code: &str, body: Value, from: Option<ReplyTo>) -> Result<Answer, String> {
+fn run(
+    cx: &mut Cx,
+    core: &mut Core,
+    code: &str,
+    body: Value,
+    from: Option<ReplyTo>,
+) -> Result<Answer, String> {
     let objects = match body {
         Value::Array(objects) => objects,
         object => vec![object],
@@ -300,7 +412,11 @@ fn run(cx: &mut Cx, core: &mut Core, code: &str, body: Value, from: Option<Reply
 
 fn note(core: &mut Core, sender: u64, seq: u64) {
     core.noted += 1;
-    if core.last.insert(sender, seq).is_some_and(|last| seq != last + 1) {
+    if core
+        .last
+        .insert(sender, seq)
+        .is_some_and(|last| seq != last + 1)
+    {
         core.out_of_order += 1;
     }
     keep(&mut core.received, (sender, seq));
@@ -315,7 +431,11 @@ fn perform(
     from: Option<ReplyTo>,
 ) -> Result<Answer, String> {
     match op {
-        Op::Get => return Ok(Answer::Now(json!({ "code": code, "me": cx.me(), "core": core }))),
+        Op::Get => {
+            return Ok(Answer::Now(
+                json!({ "code": code, "me": cx.me(), "core": core }),
+            ));
+        }
         Op::Echo if from.is_some() => return Ok(Answer::Now(object)),
         Op::Echo => {
             if let Some(sender) = cx.sender() {
@@ -333,7 +453,12 @@ fn perform(
             return Err("told to fail after a change".to_owned());
         }
         Op::Stop { reason } => cx.stop(&reason),
-        Op::Spawn { module, args, name, monitor } => {
+        Op::Spawn {
+            module,
+            args,
+            name,
+            monitor,
+        } => {
             let mut spawn = Spawn::new(&module, args);
             if let Some(name) = &name {
                 spawn = spawn.named(name);
@@ -345,23 +470,47 @@ fn perform(
             core.children.push(pid);
             return Ok(Answer::Now(json!({ "pid": pid })));
         }
-        Op::Send { to, times, from, body } => {
+        Op::Send {
+            to,
+            times,
+            from,
+            body,
+        } => {
             let to = Dest::from(to);
             for n in 0..times.unwrap_or(1) {
                 cx.send(to.clone(), &numbered(&body, from.map(|from| from + n)))?;
             }
         }
-        Op::Cast { to, times, from, body } => {
+        Op::Cast {
+            to,
+            times,
+            from,
+            body,
+        } => {
             let to = Dest::from(to);
             for n in 0..times.unwrap_or(1) {
                 cx.cast(to.clone(), &numbered(&body, from.map(|from| from + n)))?;
             }
         }
-        Op::Ask { to, body, timeout_ms, cookie } => {
+        Op::Ask {
+            to,
+            body,
+            timeout_ms,
+            cookie,
+        } => {
             let timeout = Duration::from_millis(timeout_ms.unwrap_or(0));
-            cx.request(to, &raw(&body), &Cookie::Keep(cookie.unwrap_or_default()), timeout)?;
+            cx.request(
+                to,
+                &raw(&body),
+                &Cookie::Keep(cookie.unwrap_or_default()),
+                timeout,
+            )?;
         }
-        Op::Relay { to, body, timeout_ms } => {
+        Op::Relay {
+            to,
+            body,
+            timeout_ms,
+        } => {
             if let Some(from) = from {
                 let timeout = Duration::from_millis(timeout_ms.unwrap_or(0));
                 cx.request(to, &raw(&body), &Cookie::Relay(from), timeout)?;
@@ -380,7 +529,10 @@ fn perform(
         Op::Ping { to, n } => {
             core.pings += 1;
             if n > 0 {
-                cx.cast(to, &raw(&json!({ "op": "ping", "to": cx.me(), "n": n - 1 })))?;
+                cx.cast(
+                    to,
+                    &raw(&json!({ "op": "ping", "to": cx.me(), "n": n - 1 })),
+                )?;
             }
         }
         Op::Timer { after_ms, body } => {
@@ -401,7 +553,11 @@ fn perform(
             return Ok(Answer::Now(json!({ "total": core.total })));
         }
         Op::Random => return Ok(Answer::Now(json!({ "random": cx.random() }))),
-        Op::Now => return Ok(Answer::Now(json!({ "wall": cx.now_wall(), "mono": cx.now_mono() }))),
+        Op::Now => {
+            return Ok(Answer::Now(
+                json!({ "wall": cx.now_wall(), "mono": cx.now_mono() }),
+            ));
+        }
         Op::Impure => {
             static SCRATCH: AtomicU64 = AtomicU64::new(0);
             core.total += 1 + SCRATCH.fetch_add(1, Ordering::Relaxed);
@@ -413,7 +569,11 @@ fn perform(
             cx.listen(port);
         }
         Op::Active { socket, mode } => cx.set_active(socket, mode),
-        Op::Write { socket, text, times } => cx.write(socket, text.repeat(times.unwrap_or(1) as usize)),
+        Op::Write {
+            socket,
+            text,
+            times,
+        } => cx.write(socket, text.repeat(times.unwrap_or(1) as usize)),
         Op::Close { socket } => cx.close(socket),
         Op::Give { socket, to } => cx.give(socket, to),
     }

@@ -16,8 +16,8 @@ mod ops;
 use midflight_guest::serde::Deserialize;
 use midflight_guest::serde_json::{self, Value, json};
 use midflight_guest::{
-    Body, Change, Cx, Direction, Downgraded, Event, GenServer, Id, Json, OldState, Pid, Raw, ReplyTo, Response,
-    SocketEvent, state,
+    Body, Change, Cx, Direction, Downgraded, Event, GenServer, Id, Json, OldState, Pid, Raw,
+    ReplyTo, Response, SocketEvent, state,
 };
 use ops::Core;
 
@@ -62,7 +62,10 @@ struct Extra {
 
 impl Extra {
     fn of(change: &Change<'_>) -> Result<Extra, String> {
-        Ok(change.extra().decode::<Option<Extra>>()?.unwrap_or_default())
+        Ok(change
+            .extra()
+            .decode::<Option<Extra>>()?
+            .unwrap_or_default())
     }
 
     fn steer(&self, change: &mut Change<'_>, mode: Mode, core: &Core) -> Result<(), String> {
@@ -91,9 +94,18 @@ impl GenServer for Probe {
     type Cast = Raw;
 
     fn init(cx: &mut Cx, args: Value) -> Result<State, String> {
-        Ok(State { origin: String::new(), upgrades: 0, core: ops::init(cx, args)? })
+        Ok(State {
+            origin: String::new(),
+            upgrades: 0,
+            core: ops::init(cx, args)?,
+        })
     }
-    fn handle_call(cx: &mut Cx, state: &mut State, call: Raw, from: ReplyTo) -> Result<Option<Raw>, String> {
+    fn handle_call(
+        cx: &mut Cx,
+        state: &mut State,
+        call: Raw,
+        from: ReplyTo,
+    ) -> Result<Option<Raw>, String> {
         ops::call(cx, &mut state.core, "v2", &call.0, from)
     }
     fn handle_cast(cx: &mut Cx, state: &mut State, cast: Raw) -> Result<(), String> {
@@ -105,7 +117,11 @@ impl GenServer for Probe {
     fn handle_timer(cx: &mut Cx, state: &mut State, _: Id, body: Body<'_>) -> Result<(), String> {
         ops::timer(cx, &mut state.core, "v2", body.0)
     }
-    fn handle_response(cx: &mut Cx, state: &mut State, response: Response<'_>) -> Result<(), String> {
+    fn handle_response(
+        cx: &mut Cx,
+        state: &mut State,
+        response: Response<'_>,
+    ) -> Result<(), String> {
         ops::response(cx, &mut state.core, response)
     }
     fn handle_down(_: &mut Cx, state: &mut State, pid: Pid, reason: &str) -> Result<(), String> {
@@ -114,14 +130,23 @@ impl GenServer for Probe {
     fn handle_socket(cx: &mut Cx, state: &mut State, event: SocketEvent<'_>) -> Result<(), String> {
         ops::socket(cx, &mut state.core, event)
     }
-    fn handle_registered(_: &mut Cx, state: &mut State, name: &str, holder: Pid) -> Result<(), String> {
+    fn handle_registered(
+        _: &mut Cx,
+        state: &mut State,
+        name: &str,
+        holder: Pid,
+    ) -> Result<(), String> {
         ops::registered(&mut state.core, name, holder)
     }
 
     fn code_change(change: &mut Change<'_>, old: OldState<'_>) -> Result<State, String> {
         let extra = Extra::of(change)?;
         let mut state = if change.vsn().starts_with('1') {
-            State { origin: String::new(), upgrades: 0, core: old.decode::<v1::State>()?.core }
+            State {
+                origin: String::new(),
+                upgrades: 0,
+                core: old.decode::<v1::State>()?.core,
+            }
         } else {
             old.decode()?
         };
@@ -141,15 +166,27 @@ impl GenServer for Probe {
         }
     }
 
-    fn convert_event(direction: Direction, vsn: &str, event: Event) -> Result<Option<Event>, String> {
-        let Event::Cast(body) = &event else { return Ok(Some(event)) };
-        let Ok(mut object) = serde_json::from_slice::<Value>(body) else { return Ok(Some(event)) };
+    fn convert_event(
+        direction: Direction,
+        vsn: &str,
+        event: Event,
+    ) -> Result<Option<Event>, String> {
+        let Event::Cast(body) = &event else {
+            return Ok(Some(event));
+        };
+        let Ok(mut object) = serde_json::from_slice::<Value>(body) else {
+            return Ok(Some(event));
+        };
         match object["convert"].as_str() {
             None => Ok(Some(event)),
             Some("none") => Ok(None),
             Some("error") => Err("told not to convert".to_owned()),
             Some(_) => {
-                let way = if direction == Direction::Up { "up" } else { "down" };
+                let way = if direction == Direction::Up {
+                    "up"
+                } else {
+                    "down"
+                };
                 object["converted"] = json!(format!("{way} from {vsn}"));
                 Ok(Some(Event::Cast(object.to_string().into_bytes())))
             }

@@ -41,9 +41,17 @@ impl GenServer for TcpDemo {
         }
     }
 
-    fn handle_call(_: &mut Cx, state: &mut State, Call::Port: Call, _: ReplyTo) -> Result<Option<Reply>, String> {
+    fn handle_call(
+        _: &mut Cx,
+        state: &mut State,
+        Call::Port: Call,
+        _: ReplyTo,
+    ) -> Result<Option<Reply>, String> {
         Ok(Some(match state {
-            State::Listener { port, socket: Some(_) } => Some(*port),
+            State::Listener {
+                port,
+                socket: Some(_),
+            } => Some(*port),
             _ => None,
         }))
     }
@@ -52,9 +60,14 @@ impl GenServer for TcpDemo {
         match event {
             SocketEvent::Listening { socket, port, .. } => {
                 cx.log(Level::Info, &format!("Listening on {port}..."));
-                *state = State::Listener { port, socket: Some(socket) };
+                *state = State::Listener {
+                    port,
+                    socket: Some(socket),
+                };
             }
-            SocketEvent::ListenFailed { port, reason, .. } => cx.stop(&format!("cannot listen on {port}: {reason}")),
+            SocketEvent::ListenFailed { port, reason, .. } => {
+                cx.stop(&format!("cannot listen on {port}: {reason}"))
+            }
             SocketEvent::Accepted { socket, .. } => {
                 let connection = cx.spawn(Spawn::new("tcp_demo", Args::Socket(socket)))?;
                 cx.give(socket, connection);

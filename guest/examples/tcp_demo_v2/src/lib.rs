@@ -5,7 +5,8 @@
 use api::tcp_demo::{Call, Reply};
 use midflight_guest::serde::{Deserialize, Serialize};
 use midflight_guest::{
-    Active, Change, Cx, Downgraded, GenServer, Level, OldState, ReplyTo, Socket, SocketEvent, Spawn, state,
+    Active, Change, Cx, Downgraded, GenServer, Level, OldState, ReplyTo, Socket, SocketEvent,
+    Spawn, state,
 };
 
 /// A line may be this long; a longer one closes its connection, so that no peer can fill a state.
@@ -53,14 +54,25 @@ impl GenServer for TcpDemo {
             }
             Args::Socket(socket) => {
                 cx.set_active(socket, Active::Always);
-                Ok(State::Connection { socket, buffer: Vec::new() })
+                Ok(State::Connection {
+                    socket,
+                    buffer: Vec::new(),
+                })
             }
         }
     }
 
-    fn handle_call(_: &mut Cx, state: &mut State, Call::Port: Call, _: ReplyTo) -> Result<Option<Reply>, String> {
+    fn handle_call(
+        _: &mut Cx,
+        state: &mut State,
+        Call::Port: Call,
+        _: ReplyTo,
+    ) -> Result<Option<Reply>, String> {
         Ok(Some(match state {
-            State::Listener { port, socket: Some(_) } => Some(*port),
+            State::Listener {
+                port,
+                socket: Some(_),
+            } => Some(*port),
             _ => None,
         }))
     }
@@ -69,9 +81,14 @@ impl GenServer for TcpDemo {
         match event {
             SocketEvent::Listening { socket, port, .. } => {
                 cx.log(Level::Info, &format!("Listening on {port}..."));
-                *state = State::Listener { port, socket: Some(socket) };
+                *state = State::Listener {
+                    port,
+                    socket: Some(socket),
+                };
             }
-            SocketEvent::ListenFailed { port, reason, .. } => cx.stop(&format!("cannot listen on {port}: {reason}")),
+            SocketEvent::ListenFailed { port, reason, .. } => {
+                cx.stop(&format!("cannot listen on {port}: {reason}"))
+            }
             SocketEvent::Accepted { socket, .. } => {
                 let connection = cx.spawn(Spawn::new("tcp_demo", Args::Socket(socket)))?;
                 cx.give(socket, connection);
@@ -91,7 +108,10 @@ impl GenServer for TcpDemo {
         match change.vsn() {
             "1.0.0" => Ok(match old.decode()? {
                 v1::State::Listener { port, socket } => State::Listener { port, socket },
-                v1::State::Connection { socket } => State::Connection { socket, buffer: Vec::new() },
+                v1::State::Connection { socket } => State::Connection {
+                    socket,
+                    buffer: Vec::new(),
+                },
             }),
             _ => old.decode(),
         }
@@ -99,7 +119,9 @@ impl GenServer for TcpDemo {
 
     fn code_change_down(change: &mut Change<'_>, state: State) -> Result<Downgraded, String> {
         match (change.vsn(), state) {
-            ("1.0.0", State::Listener { port, socket }) => Downgraded::to(&v1::State::Listener { port, socket }),
+            ("1.0.0", State::Listener { port, socket }) => {
+                Downgraded::to(&v1::State::Listener { port, socket })
+            }
             ("1.0.0", State::Connection { socket, buffer }) => {
                 if !buffer.is_empty() {
                     change.redeliver_data(socket, buffer);
@@ -114,7 +136,10 @@ impl GenServer for TcpDemo {
 /// Writes every whole line in upper case and keeps the rest.
 fn shout(cx: &mut Cx, socket: Socket, buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.extend_from_slice(bytes);
-    let whole = buffer.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let whole = buffer
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
     if whole > 0 {
         let rest = buffer.split_off(whole);
         let lines = std::mem::replace(buffer, rest);
@@ -135,3 +160,6 @@ fn upper(lines: Vec<u8>) -> Vec<u8> {
 }
 
 midflight_guest::export!(TcpDemo);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! A bad version of the counter: its migration traps for every count of `trap_at` or more, as the patch's `extra` says
+//! (`{"trap_at": 500}`; 0 when it says nothing).
+
+// Of the sound version, only what this one spoils is replaced.
+#[path = "../../counter_v2/src/counter.rs"]
+mod counter;
+
+use api::counter::v2::{Call, Cast, Reply};
+use counter::{Counter, Record};
+use midflight_guest::serde::Deserialize;
+use midflight_guest::{Change, Cx, Downgraded, GenServer, NoArgs, OldState, ReplyTo};
+
+#[derive(Deserialize, Default)]
+#[serde(crate = "midflight_guest::serde", default)]
+struct Extra {
+    trap_at: u64,
+}
+
+struct BadTrap;
+
+impl GenServer for BadTrap {
+    type State = Record;
+    type Args = NoArgs;
+    type Call = Call;
+    type Reply = Reply;
+    type Cast = Cast;
+
+    fn init(cx: &mut Cx, args: NoArgs) -> Result<Record, String> {
+        Counter::init(cx, args)
+    }
+
+    fn handle_cast(cx: &mut Cx, state: &mut Record, cast: Cast) -> Result<(), String> {
+        Counter::handle_cast(cx, state, cast)
+    }
+
+    fn handle_call(
+        cx: &mut Cx,
+        state: &mut Record,
+        call: Call,
+        from: ReplyTo,
+    ) -> Result<Option<Reply>, String> {
+        Counter::handle_call(cx, state, call, from)
+    }
+
+    fn code_change(change: &mut Change<'_>, old: OldState<'_>) -> Result<Record, String> {
+        let trap_at = change
+            .extra()
+            .decode::<Option<Extra>>()?
+            .unwrap_or_default()
+            .trap_at;
+        let state = Counter::code_change(change, old)?;
+        assert!(
+            state.count < trap_at,
+            "a count of {} was not thought of",
+            state.count
+        );
+        Ok(state)
+    }
+
+    fn code_change_down(change: &mut Change<'_>, state: Record) -> Result<Downgraded, String> {
+        Counter::code_change_down(change, state)
+    }
+}
+
+midflight_guest::export!(BadTrap);
