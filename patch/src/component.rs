@@ -2,7 +2,7 @@
 //! component has the shape of the world that modules implement. It compares names only; that the types fit, the runtime
 //! checks when it links. It executes nothing.
 
-use wasmparser::{ComponentExternalKind, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload, TypeBounds, Validator, WasmFeatures};
 use wit_component::ComponentEncoder;
 
 use crate::error::Error;
@@ -62,7 +62,12 @@ pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Er
             Payload::End(_) => nested = nested.saturating_sub(1),
             Payload::ComponentImportSection(section) if nested == 0 => {
                 for import in section {
-                    let name = import.map_err(invalid)?.name.name;
+                    let import = import.map_err(invalid)?;
+                    let name = import.name.name;
+                    // A `use` in the world imports the type itself as well: a name for a type that is known, no function.
+                    if matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+                        continue;
+                    }
                     if !IMPORTS.contains(&name) {
                         let (module, file) = (module.clone(), file.to_owned());
                         let import = crate::error::cut(name, 200);

@@ -67,6 +67,6 @@ mod tests {
 
     #[test]
     fn a_pattern_of_many_stars_is_matched_without_backtracking_for_ever() {
-        assert!(!matches(&"a".repeat(4000), &"*a".repeat(1500).replace("*a*a*a", "*aa*a").repeat(2)));
+assert!(!matches(&"a".repeat(4000), &format!("{}*b", "*a".repeat(2000))));
     }
 }
