@@ -2,11 +2,14 @@
 //! with one bad line as a whole, so that a typing error never narrows or widens who may sign unseen. What a line means for a
 //! signature is decided in [`crate::verify`].
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
 
 use crate::error::{Error, cut};
+use crate::files;
 use crate::limits;
 use crate::validity::{self, Window};
 
@@ -44,7 +47,12 @@ impl AllowedSigners {
     /// # Errors
     /// [`Error::AllowedSigners`] with the first line that does not read, and [`Error::Limit`] over 1 MiB.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Error> {
-        limits::check(file_name, "its size in bytes", text.len() as u64, limits::TEXT)?;
+        limits::check(
+            file_name,
+            "its size in bytes",
+            text.len() as u64,
+            limits::TEXT,
+        )?;
         let zone = TimeZone::system();
         let mut lines = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -53,10 +61,25 @@ impl AllowedSigners {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let refuse = |problem| Error::AllowedSigners { file: file_name.to_owned(), line: number, problem };
+            let refuse = |problem| Error::AllowedSigners {
+                file: file_name.to_owned(),
+                line: number,
+                problem,
+            };
             lines.push(parse_line(number, line, &zone).map_err(refuse)?);
         }
-        Ok(Self { file: file_name.to_owned(), lines })
+        Ok(Self {
+            file: file_name.to_owned(),
+            lines,
+        })
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and those of [`AllowedSigners::parse`].
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::parse(&files::read_text(path)?, &path.display().to_string())
     }
 
     /// How many lines name a signer or an authority.
@@ -72,11 +95,18 @@ impl AllowedSigners {
 
 fn parse_line(number: usize, line: &str, zone: &TimeZone) -> Result<Line, String> {
     let (principals, rest) = word(line)?;
-    if principals.is_empty() || principals.split(',').any(|pattern| pattern.trim_start_matches('!').is_empty()) {
+    if principals.is_empty()
+        || principals
+            .split(',')
+            .any(|pattern| pattern.trim_start_matches('!').is_empty())
+    {
         return Err("the list of principals has an empty place".to_owned());
     }
     if rest.is_empty() {
-        return Err("there is no key; a line is: principals [options] keytype base64-key [comment]".to_owned());
+        return Err(
+            "there is no key; a line is: principals [options] keytype base64-key [comment]"
+                .to_owned(),
+        );
     }
     // As ssh-keygen does: a key, or else options and then a key.
     let (options, key) = match parse_key(rest) {
@@ -91,7 +121,12 @@ fn parse_line(number: usize, line: &str, zone: &TimeZone) -> Result<Line, String
             (options, parse_key(rest)?)
         }
     };
-    Ok(Line { number, principals, key, options })
+    Ok(Line {
+        number,
+        principals,
+        key,
+        options,
+    })
 }
 
 /// The first word, which may be in double quotes, and what follows the space after it.
@@ -107,21 +142,28 @@ fn word(line: &str) -> Result<(String, &str), String> {
 }
 
 fn is_key_type(text: &str) -> bool {
-    ["ssh-", "ecdsa-", "sk-"].iter().any(|prefix| text.starts_with(prefix))
+    ["ssh-", "ecdsa-", "sk-"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
 }
 
 fn parse_key(text: &str) -> Result<KeyData, String> {
     let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
     let kind = words.next().unwrap_or_default();
     let Some(base64) = words.next() else {
-        return Err(format!("key type {:?} is followed by no key", cut(kind, 60)));
+        return Err(format!(
+            "key type {:?} is followed by no key",
+            cut(kind, 60)
+        ));
     };
     // The comment is left out: it may hold anything.
     let key = PublicKey::from_openssh(&format!("{kind} {base64}"))
         .map_err(|error| format!("the {} key does not read: {error}", cut(kind, 60)))?;
     match key.key_data() {
         KeyData::Other(_) => Err(format!("keys of type {:?} are unknown here", cut(kind, 60))),
-        KeyData::Certificate(_) => Err("a certificate stands where a key should; name its authority's key".to_owned()),
+        KeyData::Certificate(_) => {
+            Err("a certificate stands where a key should; name its authority's key".to_owned())
+        }
         data => Ok(data.clone()),
     }
 }
@@ -136,11 +178,20 @@ fn split_options(text: &str) -> Result<(&str, &str), String> {
             '\\' if text[index + 1..].starts_with('"') => escaped = true,
             '"' if escaped => escaped = false,
             '"' => quoted = !quoted,
-            ' ' | '\t' if !quoted => return Ok((&text[..index], text[index..].trim_start_matches([' ', '\t']))),
+            ' ' | '\t' if !quoted => {
+                return Ok((
+                    &text[..index],
+                    text[index..].trim_start_matches([' ', '\t']),
+                ));
+            }
             _ => {}
         }
     }
-    if quoted { Err("a quote in the options does not end".to_owned()) } else { Ok((text, "")) }
+    if quoted {
+        Err("a quote in the options does not end".to_owned())
+    } else {
+        Ok((text, ""))
+    }
 }
 
 fn parse_options(mut text: &str, zone: &TimeZone) -> Result<Options, String> {
@@ -151,7 +202,9 @@ fn parse_options(mut text: &str, zone: &TimeZone) -> Result<Options, String> {
         let name = name.to_ascii_lowercase();
         let (value, rest) = match rest.strip_prefix('=') {
             Some(rest) => {
-                let (value, rest) = quoted(rest).ok_or(format!("the value of option {name} is not in double quotes"))?;
+                let (value, rest) = quoted(rest).ok_or(format!(
+                    "the value of option {name} is not in double quotes"
+                ))?;
                 (Some(value), rest)
             }
             None => (None, rest),
@@ -164,26 +217,46 @@ fn parse_options(mut text: &str, zone: &TimeZone) -> Result<Options, String> {
         }
     }
     match options.window {
-        Window { after: Some(after), before: Some(before) } if before <= after => {
-            Err("valid-before is not after valid-after".to_owned())
-        }
+        Window {
+            after: Some(after),
+            before: Some(before),
+        } if before <= after => Err("valid-before is not after valid-after".to_owned()),
         _ => Ok(options),
     }
 }
 
-fn set_option(options: &mut Options, name: &str, value: Option<String>, zone: &TimeZone) -> Result<(), String> {
-    let time = |value: &str| validity::parse(value, zone).map_err(|problem| format!("{name}: {problem}"));
+fn set_option(
+    options: &mut Options,
+    name: &str,
+    value: Option<String>,
+    zone: &TimeZone,
+) -> Result<(), String> {
+    let time =
+        |value: &str| validity::parse(value, zone).map_err(|problem| format!("{name}: {problem}"));
     let twice = match (name, value) {
         ("cert-authority", None) => std::mem::replace(&mut options.cert_authority, true),
         ("verify-required", None) => std::mem::replace(&mut options.verify_required, true),
         ("namespaces", Some(value)) => options.namespaces.replace(value).is_some(),
         ("valid-after", Some(value)) => options.window.after.replace(time(&value)?).is_some(),
         ("valid-before", Some(value)) => options.window.before.replace(time(&value)?).is_some(),
-        ("namespaces" | "valid-after" | "valid-before", None) => return Err(format!("option {name} lacks its value")),
-        ("cert-authority" | "verify-required", Some(_)) => return Err(format!("option {name} takes no value")),
-        _ => return Err(format!("{:?} is neither an option nor a key type", cut(name, 60))),
+        ("namespaces" | "valid-after" | "valid-before", None) => {
+            return Err(format!("option {name} lacks its value"));
+        }
+        ("cert-authority" | "verify-required", Some(_)) => {
+            return Err(format!("option {name} takes no value"));
+        }
+        _ => {
+            return Err(format!(
+                "{:?} is neither an option nor a key type",
+                cut(name, 60)
+            ));
+        }
     };
-    if twice { Err(format!("option {name} comes twice")) } else { Ok(()) }
+    if twice {
+        Err(format!("option {name} comes twice"))
+    } else {
+        Ok(())
+    }
 }
 
 /// A value in double quotes, in which `\"` is a quote, and what follows it.

@@ -32,7 +32,10 @@ pub(crate) struct Entry {
 }
 
 /// Writes the entries in the order of their names, with everything that differs between machines set to nothing.
-pub(crate) fn write<B: AsRef<[u8]>>(entries: &BTreeMap<String, B>, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write<B: AsRef<[u8]>>(
+    entries: &BTreeMap<String, B>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut builder = tar::Builder::new(out);
     for (path, bytes) in entries {
         let bytes = bytes.as_ref();
@@ -52,7 +55,10 @@ pub(crate) fn write<B: AsRef<[u8]>>(entries: &BTreeMap<String, B>, out: &mut dyn
 
 /// Reads all entries. What the names mean and whether blobs are what they are called is for the caller to check.
 pub(crate) fn read(reader: impl Read, file: &str) -> Result<BTreeMap<String, Entry>, Error> {
-    let mut input = Bounded { inner: reader, read: 0 };
+    let mut input = Bounded {
+        inner: reader,
+        read: 0,
+    };
     let result = read_entries(&mut input, file);
     // A read past the bound surfaces as some error of the archive reader; the bound is what the person needs to hear of.
     limits::check(file, "the file's size in bytes", input.read, MOST_BYTES)?;
@@ -62,7 +68,10 @@ pub(crate) fn read(reader: impl Read, file: &str) -> Result<BTreeMap<String, Ent
 }
 
 /// The entries, and where the last one ends.
-fn read_entries<R: Read>(input: &mut Bounded<R>, file: &str) -> Result<(BTreeMap<String, Entry>, u64), Error> {
+fn read_entries<R: Read>(
+    input: &mut Bounded<R>,
+    file: &str,
+) -> Result<(BTreeMap<String, Entry>, u64), Error> {
     let mut archive = Archive::new(input);
     let mut end = 0;
     let mut seen = BTreeSet::new();
@@ -70,9 +79,15 @@ fn read_entries<R: Read>(input: &mut Bounded<R>, file: &str) -> Result<(BTreeMap
     for entry in archive.entries().map_err(|error| broken(file, 0, &error))? {
         let mut entry = entry.map_err(|error| broken(file, end, &error))?;
         let offset = entry.raw_header_position();
-        let refuse = |problem: String| Error::Layout { file: file.to_owned(), offset, problem };
+        let refuse = |problem: String| Error::Layout {
+            file: file.to_owned(),
+            offset,
+            problem,
+        };
         let size = entry.size();
-        end = entry.raw_file_position().saturating_add(size.next_multiple_of(BLOCK));
+        end = entry
+            .raw_file_position()
+            .saturating_add(size.next_multiple_of(BLOCK));
 
         let path = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| refuse("an entry's name is not UTF-8".to_owned()))?;
@@ -80,28 +95,57 @@ fn read_entries<R: Read>(input: &mut Bounded<R>, file: &str) -> Result<(BTreeMap
         if !seen.insert(path.clone()) {
             return Err(refuse(format!("entry {shown:?} comes twice")));
         }
-        limits::check(file, "the number of entries", seen.len() as u64, MOST_ENTRIES)?;
+        limits::check(
+            file,
+            "the number of entries",
+            seen.len() as u64,
+            MOST_ENTRIES,
+        )?;
         match entry.header().entry_type() {
-            EntryType::Directory if matches!(path.as_str(), "blobs" | "blobs/" | "blobs/sha256" | BLOBS) && size == 0 => {
+            EntryType::Directory
+                if matches!(path.as_str(), "blobs" | "blobs/" | "blobs/sha256" | BLOBS)
+                    && size == 0 =>
+            {
                 continue;
             }
             EntryType::Regular => {}
             other => {
-                let problem = format!("entry {shown:?} is of type {other:?}; a bundle holds regular files only");
+                let problem = format!(
+                    "entry {shown:?} is of type {other:?}; a bundle holds regular files only"
+                );
                 return Err(refuse(problem));
             }
         }
         let most = match path.as_str() {
             LAYOUT | INDEX => limits::MANIFEST,
-            _ if path.strip_prefix(BLOBS).is_some_and(|hex| Digest::from_hex(hex).is_some()) => limits::BLOB,
-            _ => return Err(refuse(format!("entry {shown:?} does not belong in a bundle"))),
+            _ if path
+                .strip_prefix(BLOBS)
+                .is_some_and(|hex| Digest::from_hex(hex).is_some()) =>
+            {
+                limits::BLOB
+            }
+            _ => {
+                return Err(refuse(format!(
+                    "entry {shown:?} does not belong in a bundle"
+                )));
+            }
         };
-        limits::check(file, &format!("the size of entry {shown:?} in bytes"), size, most)?;
+        limits::check(
+            file,
+            &format!("the size of entry {shown:?} in bytes"),
+            size,
+            most,
+        )?;
 
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(|error| broken(file, offset, &error))?;
+        entry
+            .read_to_end(&mut bytes)
+            .map_err(|error| broken(file, offset, &error))?;
         if bytes.len() as u64 != size {
-            let problem = format!("entry {shown:?} has {size} bytes, but the file ends after {} of them", bytes.len());
+            let problem = format!(
+                "entry {shown:?} has {size} bytes, but the file ends after {} of them",
+                bytes.len()
+            );
             return Err(refuse(problem));
         }
         found.insert(path, Entry { offset, bytes });
@@ -126,19 +170,36 @@ fn check_end<R: Read>(input: &mut Bounded<R>, end: u64, file: &str) -> Result<()
         };
         if let Some(index) = block[..count].iter().position(|byte| *byte != 0) {
             let problem = "there is more after the end of the archive".to_owned();
-            return Err(Error::Layout { file: file.to_owned(), offset: start + index as u64, problem });
+            return Err(Error::Layout {
+                file: file.to_owned(),
+                offset: start + index as u64,
+                problem,
+            });
         }
     }
     if input.read < end.saturating_add(2 * BLOCK) {
-        let problem = "the file ends before the end of the archive; it is truncated, or not a bundle".to_owned();
-        return Err(Error::Layout { file: file.to_owned(), offset: input.read, problem });
+        let problem =
+            "the file ends before the end of the archive; it is truncated, or not a bundle"
+                .to_owned();
+        return Err(Error::Layout {
+            file: file.to_owned(),
+            offset: input.read,
+            problem,
+        });
     }
     Ok(())
 }
 
 fn broken(file: &str, offset: u64, error: &io::Error) -> Error {
-    let problem = format!("this is not a whole tar archive: {}", cut(&error.to_string(), 200));
-    Error::Layout { file: file.to_owned(), offset, problem }
+    let problem = format!(
+        "this is not a whole tar archive: {}",
+        cut(&error.to_string(), 200)
+    );
+    Error::Layout {
+        file: file.to_owned(),
+        offset,
+        problem,
+    }
 }
 
 /// A reader that counts, and fails once it has passed the bound.

@@ -2,7 +2,8 @@
 //! every digest and size was checked when it was built or read. It says nothing of who signed until [`Bundle::verify`] is
 //! asked, and nothing of what the components hold until [`Bundle::check_components`] is.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -43,7 +44,12 @@ impl Bundle {
     pub fn build(spec: &Path) -> Result<Self, Error> {
         let (manifest, blobs) = spec::build(spec)?;
         let manifest_bytes = manifest.to_bytes()?;
-        Ok(Self { manifest, manifest_bytes, blobs, signatures: Vec::new() })
+        Ok(Self {
+            manifest,
+            manifest_bytes,
+            blobs,
+            signatures: Vec::new(),
+        })
     }
 
     /// Puts together a bundle from its parts, as they arrive one by one at a node, and checks that they belong together.
@@ -57,8 +63,36 @@ impl Bundle {
         signatures: Vec<String>,
     ) -> Result<Self, Error> {
         let manifest = Manifest::parse(&manifest_bytes)?;
-        limits::check("the bundle", "the number of signatures", signatures.len() as u64, limits::SIGNATURES)?;
-        let bundle = Self { manifest, manifest_bytes, blobs, signatures };
+        limits::check(
+            "the bundle",
+            "the number of signatures",
+            signatures.len() as u64,
+            limits::SIGNATURES,
+        )?;
+        let mut seen = BTreeSet::new();
+        for signature in &signatures {
+            let size = signature.len() as u64;
+            limits::check(
+                "the bundle",
+                "the size of a signature in bytes",
+                size,
+                limits::SIGNATURE,
+            )?;
+            if !seen.insert(signature) {
+                let problem = "a signature comes twice".to_owned();
+                return Err(Error::Layout {
+                    file: "the bundle".to_owned(),
+                    offset: 0,
+                    problem,
+                });
+            }
+        }
+        let bundle = Self {
+            manifest,
+            manifest_bytes,
+            blobs,
+            signatures,
+        };
         bundle.check_blobs()?;
         Ok(bundle)
     }
@@ -70,9 +104,16 @@ impl Bundle {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
         if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            return Err(Error::io("read", path, std::io::ErrorKind::IsADirectory.into()));
+            return Err(Error::io(
+                "read",
+                path,
+                std::io::ErrorKind::IsADirectory.into(),
+            ));
         }
-        Self::read_from(BufReader::with_capacity(1 << 16, file), &path.display().to_string())
+        Self::read_from(
+            BufReader::with_capacity(1 << 16, file),
+            &path.display().to_string(),
+        )
     }
 
     /// Reads a bundle from anywhere; `file_name` is for messages. Reads to the end, and holds at most the format's bounds in
@@ -83,8 +124,18 @@ impl Bundle {
     /// [`Manifest::parse`].
     pub fn read_from(reader: impl Read, file_name: &str) -> Result<Self, Error> {
         let entries = archive::read(reader, file_name)?;
-        let Contents { manifest, manifest_bytes, blobs, signatures } = layout::read(entries, file_name)?;
-        Ok(Self { manifest, manifest_bytes, blobs, signatures })
+        let Contents {
+            manifest,
+            manifest_bytes,
+            blobs,
+            signatures,
+        } = layout::read(entries, file_name)?;
+        Ok(Self {
+            manifest,
+            manifest_bytes,
+            blobs,
+            signatures,
+        })
     }
 
     /// Writes the bundle to a file, which is replaced at once or not at all. The same bundle gives the same bytes.
@@ -102,7 +153,8 @@ impl Bundle {
     /// [`Error::Layout`] when a blob is missing.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        archive::write(&self.files()?, &mut bytes).map_err(|error| Error::io("write", Path::new("memory"), error))?;
+        archive::write(&self.files()?, &mut bytes)
+            .map_err(|error| Error::io("write", Path::new("memory"), error))?;
         Ok(bytes)
     }
 
@@ -132,7 +184,12 @@ impl Bundle {
         if self.signatures.contains(&armored) {
             return Ok(());
         }
-        limits::check("the bundle", "the number of signatures", index as u64, limits::SIGNATURES)?;
+        limits::check(
+            "the bundle",
+            "the number of signatures",
+            index as u64,
+            limits::SIGNATURES,
+        )?;
         self.signatures.push(armored);
         Ok(())
     }
@@ -141,7 +198,11 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Unsigned`], and the others of [`AllowedSigners::verify`].
-    pub fn verify(&self, signers: &AllowedSigners, now: SystemTime) -> Result<Vec<Principal>, Error> {
+    pub fn verify(
+        &self,
+        signers: &AllowedSigners,
+        now: SystemTime,
+    ) -> Result<Vec<Principal>, Error> {
         if self.signatures.is_empty() {
             let Manifest { name, to, .. } = &self.manifest;
             let subject = format!("{} {name} {to} ({})", self.manifest.kind(), self.digest());
@@ -164,26 +225,54 @@ impl Bundle {
     }
 
     fn check_blobs(&self) -> Result<(), Error> {
-        let refuse = |problem| Error::Layout { file: "the bundle".to_owned(), offset: 0, problem };
+        let refuse = |problem| Error::Layout {
+            file: "the bundle".to_owned(),
+            offset: 0,
+            problem,
+        };
         for (want, bytes) in &self.blobs {
             let have = Digest::of(bytes);
             if have != *want {
                 let (file, what) = ("the bundle".to_owned(), "a component".to_owned());
-                return Err(Error::DigestMismatch { file, what, want: *want, have });
+                return Err(Error::DigestMismatch {
+                    file,
+                    what,
+                    want: *want,
+                    have,
+                });
             }
-            if !self.manifest.modules.iter().any(|module| module.blob == have && module.size == bytes.len() as u64) {
-                return Err(refuse(format!("blob {have} of {} bytes is no module's component", bytes.len())));
+            if !self
+                .manifest
+                .modules
+                .iter()
+                .any(|module| module.blob == have && module.size == bytes.len() as u64)
+            {
+                return Err(refuse(format!(
+                    "blob {have} of {} bytes is no module's component",
+                    bytes.len()
+                )));
             }
         }
-        match self.manifest.modules.iter().find(|module| !self.blobs.contains_key(&module.blob)) {
-            Some(module) => {
-                Err(refuse(format!("the component of module {}, {}, is missing", module.name, module.blob)))
-            }
+        match self
+            .manifest
+            .modules
+            .iter()
+            .find(|module| !self.blobs.contains_key(&module.blob))
+        {
+            Some(module) => Err(refuse(format!(
+                "the component of module {}, {}, is missing",
+                module.name, module.blob
+            ))),
             None => Ok(()),
         }
     }
 
-    fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
-        layout::files(&self.manifest, &self.manifest_bytes, &self.blobs, &self.signatures)
+    fn files(&self) -> Result<BTreeMap<String, Cow<'_, [u8]>>, Error> {
+        layout::files(
+            &self.manifest,
+            &self.manifest_bytes,
+            &self.blobs,
+            &self.signatures,
+        )
     }
 }

@@ -2,7 +2,9 @@
 //! component has the shape of the world that modules implement. It compares names only; that the types fit, the runtime
 //! checks when it links. It executes nothing.
 
-use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload, TypeBounds, Validator, WasmFeatures};
+use wasmparser::{
+    ComponentExternalKind, ComponentTypeRef, Parser, Payload, TypeBounds, Validator, WasmFeatures,
+};
 use wit_component::ComponentEncoder;
 
 use crate::error::Error;
@@ -10,8 +12,16 @@ use crate::manifest::WORLD;
 use crate::names::ModuleName;
 
 /// The functions that a module exports, all of them and nothing else, in the order of the world.
-pub const EXPORTS: [&str; 8] =
-    ["init", "handle", "code-change", "convert-event", "on-load", "terminate", "describe", "parse"];
+pub const EXPORTS: [&str; 8] = [
+    "init",
+    "handle",
+    "code-change",
+    "convert-event",
+    "on-load",
+    "terminate",
+    "describe",
+    "parse",
+];
 
 /// The interfaces that a module may import.
 pub const IMPORTS: [&str; 2] = ["midflight:actor/host@0.1.0", "midflight:actor/types@0.1.0"];
@@ -31,9 +41,19 @@ pub fn encode(module: &ModuleName, file: &str, bytes: &[u8]) -> Result<Vec<u8>, 
             .validate(true)
             .module(bytes)
             .and_then(|mut encoder| encoder.encode())
-            .map_err(|error| refuse(module, file, format!("cannot be made a component: {error:#}")))?
+            .map_err(|error| {
+                refuse(
+                    module,
+                    file,
+                    format!("cannot be made a component: {error:#}"),
+                )
+            })?
     } else {
-        return Err(refuse(module, file, "is not WebAssembly: it does not start with `\\0asm` and a version".to_owned()));
+        return Err(refuse(
+            module,
+            file,
+            "is not WebAssembly: it does not start with `\\0asm` and a version".to_owned(),
+        ));
     };
     check(module, file, &component)?;
     Ok(component)
@@ -49,10 +69,16 @@ pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Er
         return Err(refuse(module, file, "is not a component".to_owned()));
     }
     let invalid = |error: wasmparser::BinaryReaderError| {
-        let problem = format!("is not a valid component: {} at byte {:#x}", error.message(), error.offset());
+        let problem = format!(
+            "is not a valid component: {} at byte {:#x}",
+            error.message(),
+            error.offset()
+        );
         refuse(module, file, problem)
     };
-    Validator::new_with_features(WasmFeatures::default()).validate_all(component).map_err(invalid)?;
+    Validator::new_with_features(WasmFeatures::default())
+        .validate_all(component)
+        .map_err(invalid)?;
 
     let mut nested = 0_u32;
     let mut exports = Vec::new();
@@ -71,7 +97,12 @@ pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Er
                     if !IMPORTS.contains(&name) {
                         let (module, file) = (module.clone(), file.to_owned());
                         let import = crate::error::cut(name, 200);
-                        return Err(Error::UnknownImport { module, file, import, allowed: IMPORTS_TEXT });
+                        return Err(Error::UnknownImport {
+                            module,
+                            file,
+                            import,
+                            allowed: IMPORTS_TEXT,
+                        });
                     }
                 }
             }
@@ -82,7 +113,12 @@ pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Er
                     if export.kind != ComponentExternalKind::Func || !EXPORTS.contains(&name) {
                         let (module, file) = (module.clone(), file.to_owned());
                         let export = crate::error::cut(name, 200);
-                        return Err(Error::UnknownExport { module, file, export, world: WORLD });
+                        return Err(Error::UnknownExport {
+                            module,
+                            file,
+                            export,
+                            world: WORLD,
+                        });
                     }
                     exports.push(name);
                 }
@@ -94,11 +130,20 @@ pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Er
         None => Ok(()),
         Some(missing) => {
             let (module, file) = (module.clone(), file.to_owned());
-            Err(Error::MissingExport { module, file, export: missing.to_owned(), world: WORLD })
+            Err(Error::MissingExport {
+                module,
+                file,
+                export: missing.to_owned(),
+                world: WORLD,
+            })
         }
     }
 }
 
 fn refuse(module: &ModuleName, file: &str, problem: String) -> Error {
-    Error::Component { module: module.clone(), file: file.to_owned(), problem }
+    Error::Component {
+        module: module.clone(),
+        file: file.to_owned(),
+        problem,
+    }
 }

@@ -367,6 +367,19 @@ impl Error {
     }
 }
 
+/// Text of unknown origin for a terminal: 500 characters at most, control characters spelled out.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for character in cut(text, 500).chars() {
+        if character.is_control() {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// The first `most` characters of text that somebody else wrote.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

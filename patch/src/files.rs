@@ -12,7 +12,9 @@ pub(crate) fn read(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>, Error
     let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
     let mut bytes = Vec::new();
     // One byte more than the limit tells a file at the limit from one beyond it, also when its length cannot be asked.
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| Error::io("read", path, error))?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::io("read", path, error))?;
     limits::check(&path.display().to_string(), what, bytes.len() as u64, limit)?;
     Ok(bytes)
 }
@@ -32,17 +34,27 @@ pub(crate) fn write_atomic(
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), Error> {
     let failed = |error| Error::io("write", path, error);
-    let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
-    let temporary = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), hex::encode(random)));
+    getrandom::fill(&mut random)
+        .map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+    let temporary = folder.join(format!(
+        ".{}.{}.tmp",
+        name.to_string_lossy(),
+        hex::encode(random)
+    ));
 
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)?;
         fill(&mut file)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

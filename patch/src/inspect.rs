@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use ssh_key::SshSig;
 
 use crate::bundle::Bundle;
+use crate::error::printable;
 use crate::manifest::{Manifest, Restart, Update};
 use crate::sshsig::describe;
 
@@ -18,7 +19,9 @@ impl Bundle {
     }
 
     fn inspect_to(&self, out: &mut String) -> fmt::Result {
-        let Manifest { name, to, world, .. } = &self.manifest;
+        let Manifest {
+            name, to, world, ..
+        } = &self.manifest;
         match &self.manifest.from {
             None => writeln!(out, "release {name} {to}")?,
             Some(from) => writeln!(out, "patch {name} {from} -> {to}")?,
@@ -41,10 +44,14 @@ impl Bundle {
                 (Update::Soft, Some(from)) => format!("{from} -> {}, soft", module.vsn),
                 (Update::Advanced, Some(from)) => format!("{from} -> {}, advanced", module.vsn),
             };
-            writeln!(out, "  {}: {update}, {} bytes, {}", module.name, module.size, module.blob)?;
+            writeln!(
+                out,
+                "  {}: {update}, {} bytes, {}",
+                module.name, module.size, module.blob
+            )?;
             for (field, value) in [("extra", &module.extra), ("config", &module.config)] {
                 if !value.is_null() {
-                    writeln!(out, "    {field}: {value}")?;
+                    writeln!(out, "    {field}: {}", printable(&value.to_string()))?;
                 }
             }
         }
@@ -57,8 +64,18 @@ impl Bundle {
                 Restart::Transient => "transient",
                 Restart::Temporary => "temporary",
             };
-            let many = if start.count == 1 { String::new() } else { format!(".1 to {}.{}", start.name, start.count) };
-            writeln!(out, "  {}{many}: {}, {restart}, args {}", start.name, start.module, start.args)?;
+            let many = if start.count == 1 {
+                String::new()
+            } else {
+                format!(".1 to {}.{}", start.name, start.count)
+            };
+            writeln!(
+                out,
+                "  {}{many}: {}, {restart}, args {}",
+                start.name,
+                start.module,
+                printable(&start.args.to_string())
+            )?;
         }
         if self.signatures.is_empty() {
             return writeln!(out, "signatures: none");

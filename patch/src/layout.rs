@@ -2,6 +2,7 @@
 //! tools see. Writing is deterministic. Reading demands that every blob is named by exactly the documents that should name
 //! it, with the right digest and size; annotations that other tools add are left aside.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{BLOBS, Entry, INDEX, LAYOUT};
 use crate::canonical;
 use crate::digest::Digest;
-use crate::error::{Error, cut};
+use crate::error::{Error, cut, printable};
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::spec::Blobs;
@@ -81,20 +82,24 @@ pub(crate) struct Contents {
 }
 
 /// The files of a layout, by path.
-pub(crate) fn files(
+pub(crate) fn files<'a>(
     manifest: &Manifest,
-    manifest_bytes: &[u8],
-    blobs: &Blobs,
-    signatures: &[String],
-) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    manifest_bytes: &'a [u8],
+    blobs: &'a Blobs,
+    signatures: &'a [String],
+) -> Result<BTreeMap<String, Cow<'a, [u8]>>, Error> {
     let mut files = BTreeMap::new();
-    let mut blob = |bytes: &[u8]| files.insert(path(&Digest::of(bytes)), bytes.to_vec());
+    let mut blob = |bytes: &'a [u8]| files.insert(path(&Digest::of(bytes)), Cow::Borrowed(bytes));
 
     let mut layers = BTreeMap::new();
     for module in &manifest.modules {
-        let bytes = blobs.get(&module.blob).ok_or_else(|| missing("the bundle", 0, module))?;
+        let bytes = blobs
+            .get(&module.blob)
+            .ok_or_else(|| missing("the bundle", 0, module))?;
         let mut layer = Descriptor::of(COMPONENT_TYPE, bytes);
-        layer.annotations.insert(TITLE.to_owned(), module.name.to_string());
+        layer
+            .annotations
+            .insert(TITLE.to_owned(), module.name.to_string());
         blob(bytes);
         // Two modules may share a component; it is one layer then, with the first one's name.
         layers.entry(layer.digest).or_insert(layer);
@@ -106,12 +111,26 @@ pub(crate) fn files(
     }
     blob(manifest_bytes);
     let config = Descriptor::of(MANIFEST_TYPE, manifest_bytes);
-    let image = json(&Image { schema_version: 2, media_type: Some(IMAGE_TYPE.to_owned()), config, layers })?;
-    blob(&image);
+    let image = json(&Image {
+        schema_version: 2,
+        media_type: Some(IMAGE_TYPE.to_owned()),
+        config,
+        layers,
+    })?;
     let manifests = vec![Descriptor::of(IMAGE_TYPE, &image)];
-    let index = json(&Index { schema_version: 2, media_type: Some(INDEX_TYPE.to_owned()), manifests })?;
-    files.insert(INDEX.to_owned(), index);
-    files.insert(LAYOUT.to_owned(), json(&LayoutFile { version: "1.0.0".to_owned() })?);
+    files.insert(path(&manifests[0].digest), Cow::Owned(image));
+    let index = json(&Index {
+        schema_version: 2,
+        media_type: Some(INDEX_TYPE.to_owned()),
+        manifests,
+    })?;
+    files.insert(INDEX.to_owned(), Cow::Owned(index));
+    files.insert(
+        LAYOUT.to_owned(),
+        Cow::Owned(json(&LayoutFile {
+            version: "1.0.0".to_owned(),
+        })?),
+    );
     Ok(files)
 }
 
@@ -122,39 +141,80 @@ pub(crate) fn read(entries: BTreeMap<String, Entry>, file: &str) -> Result<Conte
         if let Some(want) = path.strip_prefix(BLOBS).and_then(Digest::from_hex) {
             let have = Digest::of(&entry.bytes);
             if have != want {
-                return Err(Error::DigestMismatch { file: file.to_owned(), what: format!("entry {path}"), want, have });
+                return Err(Error::DigestMismatch {
+                    file: file.to_owned(),
+                    what: format!("entry {path}"),
+                    want,
+                    have,
+                });
             }
         }
     }
 
     let (offset, version) = layout.document::<LayoutFile>(LAYOUT)?;
     if version.version != "1.0.0" {
-        return Err(layout.refuse(offset, format!("{LAYOUT} is of version {:?}, not 1.0.0", cut(&version.version, 20))));
+        return Err(layout.refuse(
+            offset,
+            format!(
+                "{LAYOUT} is of version {:?}, not 1.0.0",
+                cut(&version.version, 20)
+            ),
+        ));
     }
     let (offset, index) = layout.document::<Index>(INDEX)?;
-    let is_index = index.media_type.as_deref().is_none_or(|given| given == INDEX_TYPE);
+    let is_index = index
+        .media_type
+        .as_deref()
+        .is_none_or(|given| given == INDEX_TYPE);
     let [descriptor] = index.manifests.as_slice() else {
-        let problem = format!("{INDEX} names {} images; a bundle is one", index.manifests.len());
+        let problem = format!(
+            "{INDEX} names {} images; a bundle is one",
+            index.manifests.len()
+        );
         return Err(layout.refuse(offset, problem));
     };
     if index.schema_version != 2 || !is_index || descriptor.media_type != IMAGE_TYPE {
-        return Err(layout.refuse(offset, format!("{INDEX} does not name an OCI image manifest")));
+        return Err(layout.refuse(
+            offset,
+            format!("{INDEX} does not name an OCI image manifest"),
+        ));
     }
 
     let image_path = path(&descriptor.digest);
-    let (image_offset, bytes) = layout.take(descriptor, "the image manifest", limits::MANIFEST, offset)?;
-    let image: Image = serde_json::from_slice(&bytes)
-        .map_err(|error| layout.refuse(image_offset, format!("{image_path} is not an OCI image manifest: {error}")))?;
-    let is_image = image.media_type.as_deref().is_none_or(|given| given == IMAGE_TYPE);
+    let (image_offset, bytes) =
+        layout.take(descriptor, "the image manifest", limits::MANIFEST, offset)?;
+    let image: Image = serde_json::from_slice(&bytes).map_err(|error| {
+        layout.refuse(
+            image_offset,
+            format!(
+                "{image_path} is not an OCI image manifest: {}",
+                printable(&error.to_string())
+            ),
+        )
+    })?;
+    let is_image = image
+        .media_type
+        .as_deref()
+        .is_none_or(|given| given == IMAGE_TYPE);
     if image.schema_version != 2 || !is_image || image.config.media_type != MANIFEST_TYPE {
-        let problem = format!("the image's config is {:?}, not {MANIFEST_TYPE}", cut(&image.config.media_type, 80));
+        let problem = format!(
+            "the image's config is {:?}, not {MANIFEST_TYPE}",
+            cut(&image.config.media_type, 80)
+        );
         return Err(layout.refuse(image_offset, problem));
     }
-    let (_, manifest_bytes) = layout.take(&image.config, "the manifest", limits::MANIFEST, image_offset)?;
+    let (_, manifest_bytes) = layout.take(
+        &image.config,
+        "the manifest",
+        limits::MANIFEST,
+        image_offset,
+    )?;
     let manifest = Manifest::parse(&manifest_bytes)?;
     let (blobs, signatures) = layout.layers(&image, image_offset)?;
     for module in &manifest.modules {
-        let bytes = blobs.get(&module.blob).ok_or_else(|| missing(file, image_offset, module))?;
+        let bytes = blobs
+            .get(&module.blob)
+            .ok_or_else(|| missing(file, image_offset, module))?;
         if bytes.len() as u64 != module.size {
             let problem = format!(
                 "the component of module {} has {} bytes, and the manifest says {}",
@@ -167,12 +227,23 @@ pub(crate) fn read(entries: BTreeMap<String, Entry>, file: &str) -> Result<Conte
     }
     let named: BTreeSet<_> = manifest.modules.iter().map(|module| module.blob).collect();
     if let Some(stray) = blobs.keys().find(|digest| !named.contains(digest)) {
-        return Err(layout.refuse(image_offset, format!("layer {stray} is no module's component")));
+        return Err(layout.refuse(
+            image_offset,
+            format!("layer {stray} is no module's component"),
+        ));
     }
     if let Some((path, entry)) = layout.entries.first_key_value() {
-        return Err(layout.refuse(entry.offset, format!("entry {path:?} is not named by the image manifest")));
+        return Err(layout.refuse(
+            entry.offset,
+            format!("entry {path:?} is not named by the image manifest"),
+        ));
     }
-    Ok(Contents { manifest, manifest_bytes, blobs, signatures })
+    Ok(Contents {
+        manifest,
+        manifest_bytes,
+        blobs,
+        signatures,
+    })
 }
 
 struct Reader<'a> {
@@ -183,7 +254,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn refuse(&self, offset: u64, problem: String) -> Error {
-        Error::Layout { file: self.file.to_owned(), offset, problem }
+        Error::Layout {
+            file: self.file.to_owned(),
+            offset,
+            problem,
+        }
     }
 
     /// One of the two JSON files at the top.
@@ -193,17 +268,40 @@ impl Reader<'_> {
         };
         serde_json::from_slice(&entry.bytes)
             .map(|document| (entry.offset, document))
-            .map_err(|error| self.refuse(entry.offset, format!("{path} does not read: {error}")))
+            .map_err(|error| {
+                self.refuse(
+                    entry.offset,
+                    format!("{path} does not read: {}", printable(&error.to_string())),
+                )
+            })
     }
 
     /// The blob that a descriptor names, which is taken out.
-    fn take(&mut self, named: &Descriptor, what: &str, most: u64, from: u64) -> Result<(u64, Vec<u8>), Error> {
-        limits::check(self.file, &format!("the size of {what} in bytes"), named.size, most)?;
+    fn take(
+        &mut self,
+        named: &Descriptor,
+        what: &str,
+        most: u64,
+        from: u64,
+    ) -> Result<(u64, Vec<u8>), Error> {
+        limits::check(
+            self.file,
+            &format!("the size of {what} in bytes"),
+            named.size,
+            most,
+        )?;
         let Some(entry) = self.entries.remove(&path(&named.digest)) else {
-            return Err(self.refuse(from, format!("{what}, {}, is named here but missing", named.digest)));
+            return Err(self.refuse(
+                from,
+                format!("{what}, {}, is named here but missing", named.digest),
+            ));
         };
         if entry.bytes.len() as u64 != named.size {
-            let problem = format!("{what} has {} bytes, and its descriptor says {}", entry.bytes.len(), named.size);
+            let problem = format!(
+                "{what} has {} bytes, and its descriptor says {}",
+                entry.bytes.len(),
+                named.size
+            );
             return Err(self.refuse(entry.offset, problem));
         }
         Ok((entry.offset, entry.bytes))
@@ -220,14 +318,24 @@ impl Reader<'_> {
                 }
                 SIGNATURE_TYPE => {
                     let (at, bytes) = self.take(layer, "a signature", limits::SIGNATURE, offset)?;
-                    let text = String::from_utf8(bytes)
-                        .map_err(|_| self.refuse(at, format!("signature {} is not text", layer.digest)))?;
+                    let text = String::from_utf8(bytes).map_err(|_| {
+                        self.refuse(at, format!("signature {} is not text", layer.digest))
+                    })?;
                     signatures.push(text);
                     let count = signatures.len() as u64;
-                    limits::check(self.file, "the number of signatures", count, limits::SIGNATURES)?;
+                    limits::check(
+                        self.file,
+                        "the number of signatures",
+                        count,
+                        limits::SIGNATURES,
+                    )?;
                 }
                 other => {
-                    let problem = format!("layer {} is of the unknown type {:?}", layer.digest, cut(other, 80));
+                    let problem = format!(
+                        "layer {} is of the unknown type {:?}",
+                        layer.digest,
+                        cut(other, 80)
+                    );
                     return Err(self.refuse(offset, problem));
                 }
             }
@@ -241,8 +349,15 @@ fn path(digest: &Digest) -> String {
 }
 
 fn missing(file: &str, offset: u64, module: &crate::ModuleEntry) -> Error {
-    let problem = format!("the component of module {}, {}, is missing", module.name, module.blob);
-    Error::Layout { file: file.to_owned(), offset, problem }
+    let problem = format!(
+        "the component of module {}, {}, is missing",
+        module.name, module.blob
+    );
+    Error::Layout {
+        file: file.to_owned(),
+        offset,
+        problem,
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {

@@ -33,6 +33,6 @@ pub use key_file::KeyFile;
 pub use manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
 pub use names::{ModuleName, Vsn};
 pub use release::{Release, ReleaseModule};
+pub use ssh_key;
 pub use sshsig::{Armored, PATCH_NAMESPACE, Signer, sign};
 pub use verify::Principal;
-pub use ssh_key;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::canonical;
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::limits;
 use crate::names::{self, ModuleName, Vsn};
 
@@ -136,7 +136,7 @@ impl Manifest {
             limits::MANIFEST,
         )?;
         let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Error::manifest("", error.to_string()))?;
+            .map_err(|error| Error::manifest("", printable(&error.to_string())))?;
         manifest.check()?;
         let canonical = manifest.to_bytes()?;
         if canonical != bytes {
@@ -215,11 +215,15 @@ impl Manifest {
             );
             return Err(Error::manifest("/world", problem));
         }
-        names::check_application(&self.name).map_err(|error| Error::manifest("/name", error.to_string()))?;
+        names::check_application(&self.name)
+            .map_err(|error| Error::manifest("/name", error.to_string()))?;
         if self.from.as_ref() == Some(&self.to) {
             return Err(Error::manifest(
                 "/from",
-                format!("is {}, the same as /to; a patch leads to another vsn", self.to),
+                format!(
+                    "is {}, the same as /to; a patch leads to another vsn",
+                    self.to
+                ),
             ));
         }
         self.check_modules()?;
@@ -304,8 +308,9 @@ impl Manifest {
         )?;
         let mut counts = BTreeMap::new();
         for (index, start) in self.start.iter().enumerate() {
-            names::check_actor(&start.name)
-                .map_err(|error| Error::manifest(&format!("/start/{index}/name"), error.to_string()))?;
+            names::check_actor(&start.name).map_err(|error| {
+                Error::manifest(&format!("/start/{index}/name"), error.to_string())
+            })?;
             if !(1..=MAX_COUNT).contains(&start.count) {
                 let problem = format!("is {}; it must be 1 to {MAX_COUNT}", start.count);
                 return Err(Error::manifest(&format!("/start/{index}/count"), problem));

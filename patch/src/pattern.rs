@@ -19,7 +19,9 @@ pub(crate) fn matches(text: &str, pattern: &str) -> bool {
                 p += 1;
             }
             _ => {
-                let Some((position, stood_for)) = star else { return false };
+                let Some((position, stood_for)) = star else {
+                    return false;
+                };
                 star = Some((position, stood_for + 1));
                 at = stood_for + 1;
                 p = position + 1;
@@ -48,12 +50,24 @@ mod tests {
 
     #[test]
     fn stars_and_question_marks_match_as_in_openssh() {
-        for (text, pattern) in
-            [("", ""), ("", "*"), ("abc", "a*c"), ("abc", "a?c"), ("aXbXc", "a*b*c"), ("aab", "*ab"), ("a", "**a**")]
-        {
+        for (text, pattern) in [
+            ("", ""),
+            ("", "*"),
+            ("abc", "a*c"),
+            ("abc", "a?c"),
+            ("aXbXc", "a*b*c"),
+            ("aab", "*ab"),
+            ("a", "**a**"),
+        ] {
             assert!(matches(text, pattern), "{text} {pattern}");
         }
-        for (text, pattern) in [("", "?"), ("abc", "ab"), ("abc", "a?"), ("abc", "A*"), ("aXbX", "a*b*c")] {
+        for (text, pattern) in [
+            ("", "?"),
+            ("abc", "ab"),
+            ("abc", "a?"),
+            ("abc", "A*"),
+            ("aXbX", "a*b*c"),
+        ] {
             assert!(!matches(text, pattern), "{text} {pattern}");
         }
     }
@@ -67,6 +81,9 @@ mod tests {
 
     #[test]
     fn a_pattern_of_many_stars_is_matched_without_backtracking_for_ever() {
-assert!(!matches(&"a".repeat(4000), &format!("{}*b", "*a".repeat(2000))));
+        assert!(!matches(
+            &"a".repeat(4000),
+            &format!("{}*b", "*a".repeat(2000))
+        ));
     }
 }

@@ -72,7 +72,9 @@ pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
     let text = files::read_text(path)?;
     let mut spec = parse(&text, &file)?;
     // The manifest has its modules in the order of their names; a stable sort keeps two of one name in reading order.
-    spec.modules.value.sort_by(|a, b| a.value.name.cmp(&b.value.name));
+    spec.modules
+        .value
+        .sort_by(|a, b| a.value.name.cmp(&b.value.name));
 
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut blobs = Blobs::new();
@@ -98,7 +100,10 @@ pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
         listen: spec.listen.as_ref().map(|listen| listen.value.clone()),
     };
     // `to_bytes` finds floats and deep nesting, which `check` does not look for.
-    manifest.check().and_then(|()| manifest.to_bytes()).map_err(|error| spec.locate(error, &file))?;
+    manifest
+        .check()
+        .and_then(|()| manifest.to_bytes())
+        .map_err(|error| spec.locate(error, &file))?;
     Ok((manifest, blobs))
 }
 
@@ -122,7 +127,9 @@ fn parse(text: &str, file: &str) -> Result<Spec, Error> {
         let at = error.location().unwrap_or(Location::UNKNOWN);
         let message = error.to_string();
         // The message ends with its place, which is given in front here.
-        let problem = message.rsplit_once(" at line ").map_or(message.as_str(), |(problem, _)| problem);
+        let problem = message
+            .rsplit_once(" at line ")
+            .map_or(message.as_str(), |(problem, _)| problem);
         here(file, at, problem.to_owned())
     })
 }
@@ -136,12 +143,20 @@ fn read_module(
 ) -> Result<ModuleEntry, Error> {
     let given = &module.value;
     let wasm = folder.join(&given.file.value);
-    let bytes = files::read(&wasm, limits::BLOB, "the module's size in bytes").map_err(|error| match error {
-        Error::Io { source, .. } => {
-            here(file, given.file.referenced, format!("module {}: cannot read {}: {source}", given.name, wasm.display()))
-        }
-        other => other,
-    })?;
+    let bytes = files::read(&wasm, limits::BLOB, "the module's size in bytes").map_err(
+        |error| match error {
+            Error::Io { source, .. } => here(
+                file,
+                given.file.referenced,
+                format!(
+                    "module {}: cannot read {}: {source}",
+                    given.name,
+                    wasm.display()
+                ),
+            ),
+            other => other,
+        },
+    )?;
     let component = component::encode(&given.name, &wasm.display().to_string(), &bytes)?;
     let blob = Digest::of(&component);
     let size = component.len() as u64;
@@ -152,14 +167,20 @@ fn read_module(
         (Some(update), _) => update.value,
         (None, None) => Update::Soft,
         (None, Some(_)) => {
-            let problem = format!("module {} lacks `update`: soft (the state stays) or advanced (code_change)", given.name);
+            let problem = format!(
+                "module {} lacks `update`: soft (the state stays) or advanced (code_change)",
+                given.name
+            );
             return Err(here(file, module.referenced, problem));
         }
     };
     Ok(ModuleEntry {
         name: given.name.clone(),
         vsn: given.vsn.clone().unwrap_or_else(|| spec.to.value.clone()),
-        from: given.from.clone().or_else(|| spec.from.as_ref().map(|from| from.value.clone())),
+        from: given
+            .from
+            .clone()
+            .or_else(|| spec.from.as_ref().map(|from| from.value.clone())),
         update,
         extra: given.extra.clone(),
         config: given.config.clone(),
@@ -175,13 +196,20 @@ impl Spec {
             return error;
         };
         let mut path = pointer.trim_start_matches([' ', '/']).splitn(3, '/');
-        let (field, index) = (path.next().unwrap_or_default(), path.next().and_then(|index| index.parse::<usize>().ok()));
+        let (field, index) = (
+            path.next().unwrap_or_default(),
+            path.next().and_then(|index| index.parse::<usize>().ok()),
+        );
         let at = match (field, index) {
             ("name", _) => Some(self.name.referenced),
             ("from", _) => self.from.as_ref().map(|from| from.referenced),
             ("to", _) => Some(self.to.referenced),
             ("modules", None) => Some(self.modules.referenced),
-            ("modules", Some(index)) => self.modules.value.get(index).map(|module| module.referenced),
+            ("modules", Some(index)) => self
+                .modules
+                .value
+                .get(index)
+                .map(|module| module.referenced),
             ("start", Some(index)) => self.start.get(index).map(|start| start.referenced),
             ("start", None) => self.start.first().map(|start| start.referenced),
             ("listen", _) => self.listen.as_ref().map(|listen| listen.referenced),
@@ -192,10 +220,19 @@ impl Spec {
             None if index.is_none() && !field.is_empty() => format!("{field} "),
             None => String::new(),
         };
-        here(file, at.unwrap_or(self.name.referenced), format!("{what}{problem}"))
+        here(
+            file,
+            at.unwrap_or(self.name.referenced),
+            format!("{what}{problem}"),
+        )
     }
 }
 
 fn here(file: &str, at: Location, problem: String) -> Error {
-    Error::Spec { file: file.to_owned(), line: at.line().max(1), column: at.column().max(1), problem }
+    Error::Spec {
+        file: file.to_owned(),
+        line: at.line().max(1),
+        column: at.column().max(1),
+        problem,
+    }
 }

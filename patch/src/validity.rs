@@ -18,12 +18,16 @@ impl Window {
     /// Why `now` is outside, if it is.
     pub(crate) fn breach(&self, now: u64) -> Option<String> {
         match (self.after, self.before) {
-            (Some(after), _) if now < after => {
-                Some(format!("is valid from {} on, and it is {} now", show(after), show(now)))
-            }
-            (_, Some(before)) if now > before => {
-                Some(format!("was valid until {}, and it is {} now", show(before), show(now)))
-            }
+            (Some(after), _) if now < after => Some(format!(
+                "is valid from {} on, and it is {} now",
+                show(after),
+                show(now)
+            )),
+            (_, Some(before)) if now > before => Some(format!(
+                "was valid until {}, and it is {} now",
+                show(before),
+                show(now)
+            )),
             _ => None,
         }
     }
@@ -31,9 +35,16 @@ impl Window {
 
 /// Reads a time. `local` is the time zone for those without `Z`.
 pub(crate) fn parse(text: &str, local: &TimeZone) -> Result<u64, String> {
-    let refuse = || format!("{text:?} is not a time; write YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, with Z for UTC");
+    let refuse = || {
+        format!(
+            "{text:?} is not a time; write YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, with Z for UTC"
+        )
+    };
     let upper = text.to_ascii_uppercase();
-    let (digits, zone) = match upper.strip_suffix("UTC").or_else(|| upper.strip_suffix('Z')) {
+    let (digits, zone) = match upper
+        .strip_suffix("UTC")
+        .or_else(|| upper.strip_suffix('Z'))
+    {
         Some(digits) => (digits, &TimeZone::UTC),
         None => (upper.as_str(), local),
     };
@@ -41,17 +52,31 @@ pub(crate) fn parse(text: &str, local: &TimeZone) -> Result<u64, String> {
         return Err(refuse());
     }
     // All are digits, so that every slice of at most four is a number of 16 bits.
-    let number = |from: usize, to: usize| digits.get(from..to).map_or(Ok(0), str::parse::<i16>).map_err(|_| refuse());
+    let number = |from: usize, to: usize| {
+        digits
+            .get(from..to)
+            .map_or(Ok(0), str::parse::<i16>)
+            .map_err(|_| refuse())
+    };
     let small = |from: usize| Ok::<i8, String>(number(from, from + 2)? as i8);
-    let civil = DateTime::new(number(0, 4)?, small(4)?, small(6)?, small(8)?, small(10)?, small(12)?, 0)
-        .map_err(|_| refuse())?;
+    let civil = DateTime::new(
+        number(0, 4)?,
+        small(4)?,
+        small(6)?,
+        small(8)?,
+        small(10)?,
+        small(12)?,
+        0,
+    )
+    .map_err(|_| refuse())?;
     let time = zone.to_timestamp(civil).map_err(|_| refuse())?;
     u64::try_from(time.as_second()).map_err(|_| refuse())
 }
 
 /// Seconds since 1970 UTC; a clock before that reads as 1970, when nothing was valid yet.
 pub(crate) fn seconds(now: SystemTime) -> u64 {
-    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    now.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// A time for people, in UTC.
@@ -84,15 +109,35 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_refused() {
-        for text in ["", "Z", "2026", "20261301Z", "20260230Z", "2026112124", "202611212460Z", "20261121 Z", "19691231Z", "+2026112Z"] {
+        for text in [
+            "",
+            "Z",
+            "2026",
+            "20261301Z",
+            "20260230Z",
+            "2026112124",
+            "202611212460Z",
+            "20261121 Z",
+            "19691231Z",
+            "+2026112Z",
+        ] {
             assert!(parse(text, &TimeZone::UTC).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_window_includes_both_its_ends() {
-        let window = Window { after: Some(10), before: Some(20) };
-        assert_eq!([9, 10, 20, 21].map(|now| window.breach(now).is_none()), [false, true, true, false]);
-        assert_eq!(window.breach(21).unwrap(), "was valid until 1970-01-01T00:00:20Z, and it is 1970-01-01T00:00:21Z now");
+        let window = Window {
+            after: Some(10),
+            before: Some(20),
+        };
+        assert_eq!(
+            [9, 10, 20, 21].map(|now| window.breach(now).is_none()),
+            [false, true, true, false]
+        );
+        assert_eq!(
+            window.breach(21).unwrap(),
+            "was valid until 1970-01-01T00:00:20Z, and it is 1970-01-01T00:00:21Z now"
+        );
     }
 }

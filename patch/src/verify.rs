@@ -61,25 +61,47 @@ impl AllowedSigners {
         match best {
             _ if !principals.is_empty() => Ok(principals),
             Some(error) => Err(error),
-            None => Err(Error::Unsigned { subject: format!("this {namespace} message") }),
+            None => Err(Error::Unsigned {
+                subject: format!("this {namespace} message"),
+            }),
         }
     }
 
     /// The principal of the first line that allows the signature.
-    fn principal_of(&self, index: usize, signature: &SshSig, namespace: &str, now: u64) -> Result<Principal, Error> {
+    fn principal_of(
+        &self,
+        index: usize,
+        signature: &SshSig,
+        namespace: &str,
+        now: u64,
+    ) -> Result<Principal, Error> {
         let key = signature.public_key();
         let mut best = None;
         for line in &self.lines {
-            let check = Check { index, file: &self.file, line, signature, namespace, now };
+            let check = Check {
+                index,
+                file: &self.file,
+                line,
+                signature,
+                namespace,
+                now,
+            };
             let outcome = match key.certificate() {
                 None if !line.options.cert_authority && line.key == *key => check.plain(key),
-                Some(certificate) if line.options.cert_authority && line.key == *certificate.signature_key() => {
+                Some(certificate)
+                    if line.options.cert_authority && line.key == *certificate.signature_key() =>
+                {
                     check.certified(certificate)
                 }
                 _ => continue,
             };
             match outcome {
-                Ok(name) => return Ok(Principal { name, key: describe(key) }),
+                Ok(name) => {
+                    return Ok(Principal {
+                        name,
+                        key: describe(key),
+                    });
+                }
                 Err(error) => keep_further(&mut best, error),
             }
         }
@@ -87,10 +109,18 @@ impl AllowedSigners {
             let by = match key.certificate() {
                 None => describe(key),
                 Some(certificate) => {
-                    format!("{} (certified by {})", describe(key), describe(certificate.signature_key()))
+                    format!(
+                        "{} (certified by {})",
+                        describe(key),
+                        describe(certificate.signature_key())
+                    )
                 }
             };
-            Error::SignerNotAllowed { index, key: by, file: self.file.clone() }
+            Error::SignerNotAllowed {
+                index,
+                key: by,
+                file: self.file.clone(),
+            }
         }))
     }
 }
@@ -107,17 +137,34 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn plain(&self, key: &KeyData) -> Result<String, Error> {
-        let Some(name) = self.line.principals.split(',').find(|pattern| !pattern.starts_with('!')) else {
+        let Some(name) = self
+            .line
+            .principals
+            .split(',')
+            .find(|pattern| !pattern.starts_with('!'))
+        else {
             // A list of nothing but exceptions names nobody.
-            return Err(Error::SignerNotAllowed { index: self.index, key: describe(key), file: self.file.to_owned() });
+            return Err(Error::SignerNotAllowed {
+                index: self.index,
+                key: describe(key),
+                file: self.file.to_owned(),
+            });
         };
         self.options(name)?;
         Ok(name.to_owned())
     }
 
     fn certified(&self, certificate: &Certificate) -> Result<String, Error> {
-        let signer = format!("{:?} ({})", cut(certificate.key_id(), 80), describe(certificate.public_key()));
-        let refuse = |problem: String| Error::Certificate { index: self.index, signer: signer.clone(), problem };
+        let signer = format!(
+            "{:?} ({})",
+            cut(certificate.key_id(), 80),
+            describe(certificate.public_key())
+        );
+        let refuse = |problem: String| Error::Certificate {
+            index: self.index,
+            signer: signer.clone(),
+            problem,
+        };
 
         let (after, before) = (certificate.valid_after(), certificate.valid_before());
         // A certificate ends before its last second, an allowed signer's line after it (PROTOCOL.certkeys, ssh-keygen(1)).
@@ -128,19 +175,31 @@ impl Check<'_> {
                 show(before),
                 show(self.now)
             );
-            return Err(Error::OutOfValidity { index: self.index, signer, problem });
+            return Err(Error::OutOfValidity {
+                index: self.index,
+                signer,
+                problem,
+            });
         }
         // Within its window, this checks the authority's signature on the certificate.
         let authority = self.line.key.fingerprint(HashAlg::Sha256);
         certificate
             .validate_at(self.now, [&authority])
-            .map_err(|_| refuse("does not bear its authority's signature, or one of an unsupported kind".to_owned()))?;
+            .map_err(|_| {
+                refuse(
+                    "does not bear its authority's signature, or one of an unsupported kind"
+                        .to_owned(),
+                )
+            })?;
         if certificate.cert_type() != CertType::User {
             return Err(refuse("is one for hosts, not for users".to_owned()));
         }
         for option in certificate.critical_options().keys() {
             if option != "verify-required" {
-                return Err(refuse(format!("has the critical option {:?}, which cannot be checked here", cut(option, 60))));
+                return Err(refuse(format!(
+                    "has the critical option {:?}, which cannot be checked here",
+                    cut(option, 60)
+                )));
             }
             self.user_verified(&signer)?;
         }
@@ -150,7 +209,10 @@ impl Check<'_> {
         let allowed = |name: &&String| list_matches(name, &self.line.principals);
         let Some(name) = certificate.valid_principals().iter().find(allowed) else {
             let line = self.line.number;
-            return Err(refuse(format!("names no principal that {}:{line} allows", self.file)));
+            return Err(refuse(format!(
+                "names no principal that {}:{line} allows",
+                self.file
+            )));
         };
         self.options(name)?;
         Ok(name.clone())
@@ -160,13 +222,28 @@ impl Check<'_> {
     fn options(&self, signer: &str) -> Result<(), Error> {
         let (index, file, number) = (self.index, self.file, self.line.number);
         let options = &self.line.options;
-        if options.namespaces.as_ref().is_some_and(|allowed| !list_matches(self.namespace, allowed)) {
-            let problem = format!("{file}:{number} does not allow namespace {:?}", self.namespace);
-            return Err(Error::NamespaceNotAllowed { index, signer: signer.to_owned(), problem });
+        if options
+            .namespaces
+            .as_ref()
+            .is_some_and(|allowed| !list_matches(self.namespace, allowed))
+        {
+            let problem = format!(
+                "{file}:{number} does not allow namespace {:?}",
+                self.namespace
+            );
+            return Err(Error::NamespaceNotAllowed {
+                index,
+                signer: signer.to_owned(),
+                problem,
+            });
         }
         if let Some(breach) = options.window.breach(self.now) {
             let problem = format!("{file}:{number} {breach}");
-            return Err(Error::OutOfValidity { index, signer: signer.to_owned(), problem });
+            return Err(Error::OutOfValidity {
+                index,
+                signer: signer.to_owned(),
+                problem,
+            });
         }
         if options.verify_required {
             self.user_verified(signer)?;
@@ -177,14 +254,27 @@ impl Check<'_> {
     /// Whether a FIDO token signed after it had verified its user, by PIN or fingerprint: flag 4 of PROTOCOL.u2f.
     fn user_verified(&self, signer: &str) -> Result<(), Error> {
         let algorithm = self.signature.algorithm();
-        let is_token = matches!(algorithm, ssh_key::Algorithm::SkEd25519 | ssh_key::Algorithm::SkEcdsaSha2NistP256);
+        let is_token = matches!(
+            algorithm,
+            ssh_key::Algorithm::SkEd25519 | ssh_key::Algorithm::SkEcdsaSha2NistP256
+        );
         // The signature ends with one byte of flags and a counter of four bytes.
-        let flags = self.signature.signature_bytes().iter().nth_back(4).copied().unwrap_or_default();
+        let flags = self
+            .signature
+            .signature_bytes()
+            .iter()
+            .nth_back(4)
+            .copied()
+            .unwrap_or_default();
         if is_token && flags & 0x04 != 0 {
             return Ok(());
         }
-        let problem = "it must be made by a FIDO token that verified its user (verify-required)".to_owned();
-        Err(Error::SignatureBroken { index: self.index, problem: format!("{signer}: {problem}") })
+        let problem =
+            "it must be made by a FIDO token that verified its user (verify-required)".to_owned();
+        Err(Error::SignatureBroken {
+            index: self.index,
+            problem: format!("{signer}: {problem}"),
+        })
     }
 }
 
@@ -197,7 +287,10 @@ fn keep_further(best: &mut Option<Error>, error: Error) {
         Error::SignerNotAllowed { .. } => 2,
         _ => 1,
     };
-    if best.as_ref().is_none_or(|known| reach(&error) > reach(known)) {
+    if best
+        .as_ref()
+        .is_none_or(|known| reach(&error) > reach(known))
+    {
         *best = Some(error);
     }
 }

@@ -8,14 +8,22 @@ use support::{core_module, folder, patch, release, wit};
 const HEAD: &str = "name: demo\nfrom: \"1.0.0\"\nto: \"2.0.0\"\n";
 
 fn build(yaml: &str) -> Result<Bundle, Error> {
-    let folder = folder(&[("patch.yaml", yaml.as_bytes()), ("counter.wasm", &core_module(&wit(), 1))]);
+    let folder = folder(&[
+        ("patch.yaml", yaml.as_bytes()),
+        ("counter.wasm", &core_module(&wit(), 1)),
+    ]);
     Bundle::build(&folder.path().join("patch.yaml"))
 }
 
 /// The place and the problem of a complaint about the description.
 fn complaint(yaml: &str) -> (u64, u64, String) {
     match build(yaml).unwrap_err() {
-        Error::Spec { file, line, column, problem } => {
+        Error::Spec {
+            file,
+            line,
+            column,
+            problem,
+        } => {
             assert!(file.ends_with("patch.yaml"), "{file}");
             (line, column, problem)
         }
@@ -57,7 +65,12 @@ fn a_component_is_kept_byte_for_byte() {
 #[test]
 fn a_release_starts_its_actors_and_a_patch_follows_it() {
     let ((_one, bundle), (_two, patch)) = (release(), patch());
-    let names: Vec<_> = bundle.manifest.start.iter().flat_map(|start| start.actor_names().collect::<Vec<_>>()).collect();
+    let names: Vec<_> = bundle
+        .manifest
+        .start
+        .iter()
+        .flat_map(|start| start.actor_names().collect::<Vec<_>>())
+        .collect();
     assert_eq!(names, ["counter.1", "counter.2", "counter.3", "greeter"]);
     let running = Release::from_manifest(&bundle.manifest).unwrap();
     let after = running.apply(&patch.manifest).unwrap();
@@ -77,7 +90,10 @@ fn malformed_yaml_is_refused_with_line_and_column() {
     assert!(problem.contains("colour"), "{problem}");
     let (line, _, problem) = complaint("name: demo\nname: demo\nto: \"1\"\nmodules: []\n");
     assert_eq!(line, 2);
-    assert!(problem.contains("name") && !problem.contains("line"), "{problem}");
+    assert!(
+        problem.contains("name") && !problem.contains("line"),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -120,15 +136,24 @@ fn actors_of_one_name_are_refused() {
                 - {name: a, module: counter, count: 3}\n  - {name: a.2, module: counter}\n";
     let (line, _, problem) = complaint(yaml);
     assert_eq!(line, 6);
-    assert!(problem.contains("a.2 is also one of the 3 actors of a"), "{problem}");
+    assert!(
+        problem.contains("a.2 is also one of the 3 actors of a"),
+        "{problem}"
+    );
     build(&yaml.replace("a.2", "a.4")).unwrap();
 }
 
 #[test]
 fn yaml_that_explodes_is_refused() {
     let mut yaml = String::from("a: &a [x,x,x,x,x,x,x,x,x,x]\n");
-    for (name, of) in ["b", "c", "d", "e", "f", "g", "h"].iter().zip(["a", "b", "c", "d", "e", "f", "g"]) {
-        yaml.push_str(&format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 10].join(",")));
+    for (name, of) in ["b", "c", "d", "e", "f", "g", "h"]
+        .iter()
+        .zip(["a", "b", "c", "d", "e", "f", "g"])
+    {
+        yaml.push_str(&format!(
+            "{name}: &{name} [{}]\n",
+            vec![format!("*{of}"); 10].join(",")
+        ));
     }
     complaint(&yaml);
     complaint(&format!("name: {}\n", "[".repeat(100_000)));
@@ -137,20 +162,35 @@ fn yaml_that_explodes_is_refused() {
 #[test]
 fn a_module_with_a_missing_export_is_refused_by_name() {
     let wit = wit();
-    let line = wit.lines().find(|line| line.trim_start().starts_with("export describe:")).unwrap();
+    let line = wit
+        .lines()
+        .find(|line| line.trim_start().starts_with("export describe:"))
+        .unwrap();
     let yaml = format!("{HEAD}modules: [{{name: counter, file: bad.wasm, update: soft}}]\n");
-    let folder = folder(&[("patch.yaml", yaml.as_bytes()), ("bad.wasm", &core_module(&wit.replace(line, ""), 1))]);
+    let folder = folder(&[
+        ("patch.yaml", yaml.as_bytes()),
+        ("bad.wasm", &core_module(&wit.replace(line, ""), 1)),
+    ]);
     let error = Bundle::build(&folder.path().join("patch.yaml")).unwrap_err();
     assert_eq!(error.code(), "MF0207");
     let text = error.to_string();
-    assert!(text.contains("module counter") && text.contains("bad.wasm") && text.contains("`describe`"), "{text}");
+    assert!(
+        text.contains("module counter") && text.contains("bad.wasm") && text.contains("`describe`"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_module_with_an_unknown_export_is_refused_by_name() {
-    let wit = wit().replace("export describe:", "export backdoor: func();\n    export describe:");
+    let wit = wit().replace(
+        "export describe:",
+        "export backdoor: func();\n    export describe:",
+    );
     let yaml = format!("{HEAD}modules: [{{name: counter, file: bad.wasm, update: soft}}]\n");
-    let folder = folder(&[("patch.yaml", yaml.as_bytes()), ("bad.wasm", &core_module(&wit, 1))]);
+    let folder = folder(&[
+        ("patch.yaml", yaml.as_bytes()),
+        ("bad.wasm", &core_module(&wit, 1)),
+    ]);
     let error = Bundle::build(&folder.path().join("patch.yaml")).unwrap_err();
     assert_eq!(error.code(), "MF0208");
     assert!(error.to_string().contains("`backdoor`"), "{error}");
@@ -158,12 +198,21 @@ fn a_module_with_an_unknown_export_is_refused_by_name() {
 
 #[test]
 fn a_module_with_an_unknown_import_is_refused_by_name() {
-    let wit = wit().replace("world gen-server {", "interface files { open: func(); }\nworld gen-server {\n import files;");
+    let wit = wit().replace(
+        "world gen-server {",
+        "interface files { open: func(); }\nworld gen-server {\n import files;",
+    );
     let yaml = format!("{HEAD}modules: [{{name: counter, file: bad.wasm, update: soft}}]\n");
-    let folder = folder(&[("patch.yaml", yaml.as_bytes()), ("bad.wasm", &core_module(&wit, 1))]);
+    let folder = folder(&[
+        ("patch.yaml", yaml.as_bytes()),
+        ("bad.wasm", &core_module(&wit, 1)),
+    ]);
     let error = Bundle::build(&folder.path().join("patch.yaml")).unwrap_err();
     assert_eq!(error.code(), "MF0209");
-    assert!(error.to_string().contains("`midflight:actor/files@0.1.0`"), "{error}");
+    assert!(
+        error.to_string().contains("`midflight:actor/files@0.1.0`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -179,6 +228,14 @@ fn what_is_no_module_is_refused() {
     }
     // A core module that knows nothing of the world makes a component, though not one of the world.
     let yaml = format!("{HEAD}modules: [{{name: counter, file: empty.wasm, update: soft}}]\n");
-    let folder = folder(&[("patch.yaml", yaml.as_bytes()), ("empty.wasm", b"\0asm\x01\0\0\0")]);
-    assert_eq!(Bundle::build(&folder.path().join("patch.yaml")).unwrap_err().code(), "MF0207");
+    let folder = folder(&[
+        ("patch.yaml", yaml.as_bytes()),
+        ("empty.wasm", b"\0asm\x01\0\0\0"),
+    ]);
+    assert_eq!(
+        Bundle::build(&folder.path().join("patch.yaml"))
+            .unwrap_err()
+            .code(),
+        "MF0207"
+    );
 }

@@ -11,7 +11,9 @@ use support::{new_key, patch, release, run};
 fn signed() -> (tempfile::TempDir, Bundle) {
     let (folder, mut bundle) = release();
     let key = new_key(folder.path(), "key", &["ed25519"], "");
-    bundle.sign(&midflight_patch::KeyFile::open(&key, |_| None).unwrap()).unwrap();
+    bundle
+        .sign(&midflight_patch::KeyFile::open(&key, |_| None).unwrap())
+        .unwrap();
     (folder, bundle)
 }
 
@@ -34,10 +36,19 @@ fn a_bundle_reads_back_as_it_was_written() {
     // A second write replaces the first, and leaves nothing beside it.
     bundle.write(&path).unwrap();
     let left = std::fs::read_dir(folder.path()).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".tmp")
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .ends_with(".tmp")
     });
     assert_eq!(left.count(), 0);
-    let again = Bundle::assemble(bundle.manifest_bytes.clone(), bundle.blobs.clone(), bundle.signatures.clone());
+    let again = Bundle::assemble(
+        bundle.manifest_bytes.clone(),
+        bundle.blobs.clone(),
+        bundle.signatures.clone(),
+    );
     assert_eq!(again.unwrap(), bundle);
 }
 
@@ -48,7 +59,10 @@ fn every_truncation_of_a_bundle_is_refused() {
     for length in 0..bytes.len() {
         let error = read(&bytes[..length]).unwrap_err();
         assert_eq!(error.code(), "MF0211", "{length}: {error}");
-        assert!(error.to_string().starts_with("demo.bundle: at byte "), "{error}");
+        assert!(
+            error.to_string().starts_with("demo.bundle: at byte "),
+            "{error}"
+        );
     }
 }
 
@@ -63,7 +77,13 @@ fn every_altered_byte_is_refused_or_changes_nothing() {
             match read(&bytes) {
                 Ok(read) => assert!(same(&read, &bundle), "byte {index}"),
                 Err(error) => {
-                    assert!(matches!(error.code(), "MF0205" | "MF0204" | "MF0210" | "MF0211" | "MF0212"), "{error}");
+                    assert!(
+                        matches!(
+                            error.code(),
+                            "MF0205" | "MF0204" | "MF0210" | "MF0211" | "MF0212"
+                        ),
+                        "{error}"
+                    );
                     refused += 1;
                 }
             }
@@ -82,7 +102,12 @@ fn what_follows_the_end_is_refused() {
     bytes.extend([0; 9000]);
     assert_eq!(read(&bytes).unwrap(), bundle);
     bytes.push(1);
-    let Error::Layout { offset, problem, .. } = read(&bytes).unwrap_err() else { panic!() };
+    let Error::Layout {
+        offset, problem, ..
+    } = read(&bytes).unwrap_err()
+    else {
+        panic!()
+    };
     assert_eq!(offset, end as u64 + 9000);
     assert!(problem.contains("after the end"), "{problem}");
     // A second archive behind the first is no exception.
@@ -140,7 +165,10 @@ fn entries_that_do_not_belong_are_refused() {
         let error = read(&with_entry(&bundle, |tar| entry(tar, path, kind, bytes))).unwrap_err();
         assert_eq!(error.code(), "MF0211", "{path} {kind:?}: {error}");
     }
-    let error = read(&with_entry(&bundle, |tar| entry(tar, &missing, Regular, b"stray"))).unwrap_err();
+    let error = read(&with_entry(&bundle, |tar| {
+        entry(tar, &missing, Regular, b"stray")
+    }))
+    .unwrap_err();
     assert_eq!(error.code(), "MF0212", "{error}");
 }
 
@@ -149,7 +177,9 @@ fn bounds_are_kept_without_reading_what_passes_them() {
     let (_folder, bundle) = patch();
     // A header that announces a blob of more than 64 MiB; its bytes are not even there.
     let mut header = tar::Header::new_ustar();
-    header.set_path(format!("blobs/sha256/{}", Digest::of(b"").hex())).unwrap();
+    header
+        .set_path(format!("blobs/sha256/{}", Digest::of(b"").hex()))
+        .unwrap();
     header.set_size((64 << 20) + 1);
     header.set_cksum();
     let error = read(header.as_bytes()).unwrap_err();
@@ -168,34 +198,62 @@ fn bounds_are_kept_without_reading_what_passes_them() {
     header.set_size(512 << 20);
     header.set_cksum();
     let endless = std::io::Read::chain(header.as_bytes().as_slice(), std::io::repeat(0));
-    assert_eq!(Bundle::read_from(endless, "endless").unwrap_err().code(), "MF0210");
-    assert_eq!(Bundle::read_from(std::io::repeat(0), "endless").unwrap_err().code(), "MF0210");
+    assert_eq!(
+        Bundle::read_from(endless, "endless").unwrap_err().code(),
+        "MF0210"
+    );
+    assert_eq!(
+        Bundle::read_from(std::io::repeat(0), "endless")
+            .unwrap_err()
+            .code(),
+        "MF0210"
+    );
     assert_eq!(read(&bundle.to_bytes().unwrap()).unwrap(), bundle);
 }
 
 #[test]
 fn parts_that_do_not_belong_together_are_refused() {
     let (_folder, bundle) = patch();
-    let none = Bundle::assemble(bundle.manifest_bytes.clone(), BTreeMap::new(), Vec::new()).unwrap_err();
+    let none =
+        Bundle::assemble(bundle.manifest_bytes.clone(), BTreeMap::new(), Vec::new()).unwrap_err();
     assert_eq!(none.code(), "MF0211");
     let mut blobs = bundle.blobs.clone();
     blobs.insert(Digest::of(b"x"), b"x".to_vec());
-    assert_eq!(Bundle::assemble(bundle.manifest_bytes.clone(), blobs, Vec::new()).unwrap_err().code(), "MF0211");
+    assert_eq!(
+        Bundle::assemble(bundle.manifest_bytes.clone(), blobs, Vec::new())
+            .unwrap_err()
+            .code(),
+        "MF0211"
+    );
     let mut blobs = bundle.blobs.clone();
     blobs.values_mut().for_each(|bytes| bytes[20] ^= 1);
-    assert_eq!(Bundle::assemble(bundle.manifest_bytes.clone(), blobs, Vec::new()).unwrap_err().code(), "MF0212");
+    assert_eq!(
+        Bundle::assemble(bundle.manifest_bytes.clone(), blobs, Vec::new())
+            .unwrap_err()
+            .code(),
+        "MF0212"
+    );
 }
 
 #[test]
 fn a_manifest_that_is_spelled_otherwise_is_refused() {
     let (_folder, bundle) = patch();
     let text = String::from_utf8(bundle.manifest_bytes.clone()).unwrap();
-    for other in [text.replacen(':', ": ", 1), text.replace("\"listen\":null,", ""), format!("{text}\n")] {
+    for other in [
+        text.replacen(':', ": ", 1),
+        text.replace("\"listen\":null,", ""),
+        format!("{text}\n"),
+    ] {
         let error = midflight_patch::Manifest::parse(other.as_bytes()).unwrap_err();
         assert_eq!(error.code(), "MF0205", "{error}");
     }
     let unknown = text.replacen('{', "{\"a\":1,", 1);
-    assert_eq!(midflight_patch::Manifest::parse(unknown.as_bytes()).unwrap_err().code(), "MF0204");
+    assert_eq!(
+        midflight_patch::Manifest::parse(unknown.as_bytes())
+            .unwrap_err()
+            .code(),
+        "MF0204"
+    );
 }
 
 #[test]
@@ -208,11 +266,25 @@ fn skopeo_carries_a_bundle_without_changing_its_digest() {
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     bundle.write(at("demo.bundle").as_ref()).unwrap();
     for (from, to) in [
-        (format!("oci-archive:{}", at("demo.bundle")), format!("oci:{}:demo", at("layout"))),
-        (format!("oci:{}:demo", at("layout")), format!("oci-archive:{}:demo", at("again.bundle"))),
+        (
+            format!("oci-archive:{}", at("demo.bundle")),
+            format!("oci:{}:demo", at("layout")),
+        ),
+        (
+            format!("oci:{}:demo", at("layout")),
+            format!("oci-archive:{}:demo", at("again.bundle")),
+        ),
     ] {
-        let output = run("skopeo", &["--insecure-policy", "copy", "--quiet", &from, &to], b"");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = run(
+            "skopeo",
+            &["--insecure-policy", "copy", "--quiet", &from, &to],
+            b"",
+        );
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let again = Bundle::read(at("again.bundle").as_ref()).unwrap();
     assert_eq!(again, bundle);
@@ -223,12 +295,23 @@ fn skopeo_carries_a_bundle_without_changing_its_digest() {
 fn a_bundle_reads_as_text() {
     let (_folder, bundle) = signed();
     let text = bundle.inspect();
-    for words in ["release demo 1.0.0", "listen  7001", "counter: 1.0.0", "counter.1 to counter.3", "ssh-ed25519 SHA256:"] {
+    for words in [
+        "release demo 1.0.0",
+        "listen  7001",
+        "counter: 1.0.0",
+        "counter.1 to counter.3",
+        "ssh-ed25519 SHA256:",
+    ] {
         assert!(text.contains(words), "{words} in:\n{text}");
     }
     let (_folder, bundle) = patch();
     let text = bundle.inspect();
-    for words in ["patch demo 1.0.0 -> 2.0.0", "counter: 1.0.0 -> 2.0.0, advanced", "extra: {\"step\":2}", "signatures: none"] {
+    for words in [
+        "patch demo 1.0.0 -> 2.0.0",
+        "counter: 1.0.0 -> 2.0.0, advanced",
+        "extra: {\"step\":2}",
+        "signatures: none",
+    ] {
         assert!(text.contains(words), "{words} in:\n{text}");
     }
 }
