@@ -268,6 +268,10 @@ impl<'s> Builder<'s> {
 
     /// Checks what needs all entries, and resolves.
     pub(crate) fn finish(mut self) -> Result<Inventory, Error> {
+        // Groups first: they cost little to check, and hosts can be very many.
+        let children = self.children()?;
+        let mut relations =
+            Relations::new(&children).map_err(|tangle| self.tangle(tangle, &children))?;
         // Sorted by host, then group: hosts' groups lie together, and so do duplicates.
         let mut listed = self.expand()?;
         listed.sort_unstable();
@@ -278,9 +282,6 @@ impl<'s> Builder<'s> {
             return Err(self.listed_twice(pair[0].0, pair[0].2, pair[1].2));
         }
         self.check_clashes(&listed)?;
-        let children = self.children()?;
-        let mut relations =
-            Relations::new(&children).map_err(|tangle| self.tangle(tangle, &children))?;
 
         let vars = std::mem::take(&mut self.vars);
         let top = Arc::new(plain(vars));

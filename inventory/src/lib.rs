@@ -5,7 +5,7 @@
 //! names a file, a line and a column, and that input too large to be meant is refused before memory is spent on it.
 //! It opens no connection and resolves no name.
 //!
-//! Read in this order: [`range`] (the `[001:500]` syntax), `native` (the YAML shape, over the located tree of
+//! Read in this order: `range` (the `[001:500]` syntax), `native` (the YAML shape, over the located tree of
 //! `document`), `builder` (what makes a readable file a wrong one), [`model`], `pattern`, `fold`.
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ pub mod model;
 mod native;
 mod pattern;
 mod place;
-pub mod range;
+mod range;
 mod relations;
 mod suggest;
 mod value;

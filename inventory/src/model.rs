@@ -3,7 +3,7 @@
 //! Whatever file format was read, this is what comes out, checked and immutable. Hosts keep the order of the files. What
 //! many hosts share (names of groups, variables, settings of a range) is stored once. It knows nothing of YAML.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -251,15 +251,12 @@ impl Inventory {
 
     /// Calls `found` for the index of every member; more than once for a host under several of the groups.
     pub(crate) fn visit_members(&self, group: &Group, mut found: impl FnMut(u32)) {
-        let mut seen = vec![false; self.groups.len()];
+        let mut seen = HashSet::new();
         let mut waiting = vec![group];
         while let Some(group) = waiting.pop() {
             group.hosts.iter().copied().for_each(&mut found);
-            for &child in &group.children {
-                if !std::mem::replace(&mut seen[child as usize], true) {
-                    waiting.push(&self.groups[child as usize]);
-                }
-            }
+            let new = group.children.iter().filter(|child| seen.insert(**child));
+            waiting.extend(new.map(|child| &self.groups[*child as usize]));
         }
     }
 
