@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use tar::{Archive, EntryType, Header};
 
 use crate::digest::Digest;
-use crate::error::{Error, cut};
+use crate::error::{Error, cut, printable};
 use crate::limits;
 
 /// Where blobs are in a layout.
@@ -143,7 +143,7 @@ fn read_entries<R: Read>(
             .map_err(|error| broken(file, offset, &error))?;
         if bytes.len() as u64 != size {
             let problem = format!(
-                "entry {shown:?} has {size} bytes, but the file ends after {} of them",
+                "entry {shown:?} has {size} bytes, but the file ends after {} of them: it is truncated",
                 bytes.len()
             );
             return Err(refuse(problem));
@@ -192,8 +192,8 @@ fn check_end<R: Read>(input: &mut Bounded<R>, end: u64, file: &str) -> Result<()
 
 fn broken(file: &str, offset: u64, error: &io::Error) -> Error {
     let problem = format!(
-        "this is not a whole tar archive: {}",
-        cut(&error.to_string(), 200)
+        "this is no whole tar archive ({}); it is truncated, altered, or not a bundle",
+        printable(&error.to_string())
     );
     Error::Layout {
         file: file.to_owned(),

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -23,7 +24,7 @@ use crate::sshsig::{self, PATCH_NAMESPACE, Signer};
 use crate::verify::Principal;
 
 /// A release or a patch, whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// What the bundle is.
     pub manifest: Manifest,
@@ -274,5 +275,16 @@ impl Bundle {
             &self.blobs,
             &self.signatures,
         )
+    }
+}
+
+/// Without the bytes of the components, which would fill a screen and say nothing.
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle")
+            .field("digest", &self.digest())
+            .field("manifest", &self.manifest)
+            .field("signatures", &self.signatures.len())
+            .finish_non_exhaustive()
     }
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use crate::component;
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::files;
 use crate::limits;
 use crate::manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
@@ -125,12 +125,12 @@ fn parse(text: &str, file: &str) -> Result<Spec, Error> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().unwrap_or(Location::UNKNOWN);
-        let message = error.to_string();
+        let message = error.render_with_formatter(&UserMessageFormatter);
         // The message ends with its place, which is given in front here.
         let problem = message
             .rsplit_once(" at line ")
             .map_or(message.as_str(), |(problem, _)| problem);
-        here(file, at, problem.to_owned())
+        here(file, at, plain(problem))
     })
 }
 
@@ -226,6 +226,19 @@ impl Spec {
             format!("{what}{problem}"),
         )
     }
+}
+
+/// What the YAML library says of a wrong type, in the words of somebody who writes YAML and not Rust.
+fn plain(problem: &str) -> String {
+    let needed = match problem {
+        "expected sequence start" => "a list is needed here",
+        "expected mapping start" => "keys with values are needed here",
+        "expected string scalar" => "a text is needed here",
+        "invalid u16" => "a whole number from 0 to 65535 is needed here",
+        "invalid u32" => "a whole number from 0 to 4294967295 is needed here",
+        other => return printable(other),
+    };
+    needed.to_owned()
 }
 
 fn here(file: &str, at: Location, problem: String) -> Error {

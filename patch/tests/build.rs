@@ -88,6 +88,18 @@ fn malformed_yaml_is_refused_with_line_and_column() {
     let (line, _, problem) = complaint("name: demo\nto: \"1\"\nmodules: []\ncolour: red\n");
     assert_eq!(line, 4);
     assert!(problem.contains("colour"), "{problem}");
+    for (yaml, words) in [
+        ("name: [demo]\nto: \"1\"\nmodules: []\n", "a text is needed"),
+        ("name: demo\nto: \"1\"\nmodules: 1\n", "a list is needed"),
+        (
+            "name: demo\nto: \"1\"\nmodules: []\nlisten: [70000]\n",
+            "0 to 65535",
+        ),
+        ("name: demo\nto: \"1\"\nmodules: [3]\n", "keys with values"),
+    ] {
+        let (_, _, problem) = complaint(yaml);
+        assert!(problem.contains(words), "{problem}");
+    }
     let (line, _, problem) = complaint("name: demo\nname: demo\nto: \"1\"\nmodules: []\n");
     assert_eq!(line, 2);
     assert!(
