@@ -1,0 +1,33 @@
+//! The agent of one node. Read [`target`] first (what it drives), then `journal` and `book` (what it promises), `orders` and
+//! `transaction` (what it does), `service` (how it is asked) and `server` (how it lives and ends).
+#![forbid(unsafe_code)]
+
+mod agent;
+mod audit;
+mod book;
+pub mod cli;
+pub mod config;
+mod error;
+mod events;
+mod journal;
+mod key;
+pub mod limits;
+mod listen;
+mod orders;
+mod peer;
+mod server;
+mod service;
+mod steps;
+mod store;
+#[allow(missing_docs)] // fields that the protocol documents under the same names
+pub mod target;
+mod tls;
+mod transaction;
+mod trust;
+
+pub use agent::{VERSION, check};
+pub use config::Config;
+pub use error::Error;
+pub use key::Key;
+pub use limits::Limits;
+pub use server::Server;

@@ -126,7 +126,11 @@ pub trait Upgrade: Send {
     /// Drops the pinned states and purges the old code.
     fn finish(&mut self) -> Result<(), TargetError>;
     /// After `resume` and before `finish`: back to the old code, per actor.
-    fn rollback(&mut self, pause_budget: Duration, on_failure: OnDownFailure) -> Result<RolledBack, TargetError>;
+    fn rollback(
+        &mut self,
+        pause_budget: Duration,
+        on_failure: OnDownFailure,
+    ) -> Result<RolledBack, TargetError>;
     /// Before `resume`: the same as dropping it.
     fn abort(&mut self);
     /// After `resume`.
@@ -179,13 +183,27 @@ pub enum SysOp {
 /// Runs modules, and changes them.
 pub trait Target: Send + Sync + 'static {
     /// Checks and compiles a component, so that nothing of it is left to do later. The same digest again is free.
-    fn stage(&self, module: &ModuleName, blob: &Digest, component: &[u8]) -> Result<(), TargetError>;
+    fn stage(
+        &self,
+        module: &ModuleName,
+        blob: &Digest,
+        component: &[u8],
+    ) -> Result<(), TargetError>;
     /// Starts a release on an empty target; every blob is given.
-    fn boot(&self, release: &Release, blobs: &BTreeMap<Digest, Arc<[u8]>>) -> Result<(), TargetError>;
+    fn boot(
+        &self,
+        release: &Release,
+        blobs: &BTreeMap<Digest, Arc<[u8]>>,
+    ) -> Result<(), TargetError>;
     /// Opens the one upgrade that may be open: between this and the end of `finish` or of a rollback, others are refused.
     fn begin(&self, order: UpgradeOrder) -> Result<Box<dyn Upgrade>, TargetError>;
     fn status(&self) -> TargetStatus;
-    fn sys(&self, actor: &ActorRef, op: SysOp, timeout: Duration) -> Result<(pb::ActorStatus, Option<String>), TargetError>;
+    fn sys(
+        &self,
+        actor: &ActorRef,
+        op: SysOp,
+        timeout: Duration,
+    ) -> Result<(pb::ActorStatus, Option<String>), TargetError>;
     /// Stops taking connections, lets mailboxes run empty, then stops everything, within the deadline.
     /// False: the deadline came first.
     fn drain(&self, deadline: Duration) -> bool;

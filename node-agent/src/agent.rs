@@ -1,0 +1,291 @@
+//! One agent: its memory, its blobs, its target, and the one upgrade that may be open. Everything that serves requests works
+//! on this. It boots the permanent release, or installs the configured one when there is none yet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use midflight_patch::{Bundle, Digest, Manifest, Release};
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    audit::Audit,
+    book::{Book, NamedRelease, State},
+    config::Config,
+    error::Error,
+    events::Events,
+    journal::{Entry, FileStorage, Storage},
+    key::Key,
+    store::Store,
+    target::Target,
+    transaction::Transaction,
+    trust::Trust,
+};
+
+/// How many patches may be staged at a time.
+pub const MAX_STAGES: usize = 4;
+
+/// The version of this agent.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Everything that requests work on.
+pub struct Agent {
+    /// The node's name.
+    pub node: String,
+    /// Whether `sys` is on.
+    pub sys: bool,
+    /// What runs the modules.
+    pub target: Arc<dyn Target>,
+    pub(crate) book: Book,
+    pub(crate) store: Arc<Store>,
+    pub(crate) trust: Trust,
+    pub(crate) events: Events,
+    pub(crate) audit: Audit,
+    /// Held while an upgrade is admitted, and during confirm and rollback: they come one after the other.
+    pub(crate) orders: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) stages: Arc<Semaphore>,
+    /// Patches whose blobs this process has read and compiled.
+    pub(crate) compiled: Mutex<BTreeSet<Digest>>,
+    /// What drives transactions; stopping waits for it.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) started: Instant,
+    open: Mutex<Option<Arc<Transaction>>>,
+    stopping: AtomicBool,
+    _lock: File,
+}
+
+impl Agent {
+    /// Opens the data directory and boots the target. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::DataDirInUse`], those of the journal and the store, and what the release bundle or the target is refused for.
+    pub fn start(config: &Config, target: Arc<dyn Target>) -> Result<Arc<Self>, Error> {
+        let lock = lock(&config.data_dir)?;
+        let storage = FileStorage::open(&config.data_dir.join("journal"))?;
+        Self::start_with(config, target, Box::new(storage), lock)
+    }
+
+    fn start_with(
+        config: &Config,
+        target: Arc<dyn Target>,
+        storage: Box<dyn Storage>,
+        lock: File,
+    ) -> Result<Arc<Self>, Error> {
+        let (book, torn) = Book::open(storage)?;
+        let agent = Arc::new(Self {
+            node: config.node.to_string(),
+            sys: config.sys,
+            target,
+            book,
+            store: Arc::new(Store::open(&config.data_dir)?),
+            trust: trust(config),
+            events: Events::default(),
+            audit: Audit::default(),
+            orders: Arc::default(),
+            stages: Arc::new(Semaphore::new(MAX_STAGES)),
+            compiled: Mutex::default(),
+            tasks: TaskTracker::new(),
+            started: Instant::now(),
+            open: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            _lock: lock,
+        });
+        if torn > 0 {
+            tracing::warn!(
+                bytes = torn,
+                "the journal's last line was torn by a crash, and was cut off"
+            );
+            let text = format!("{torn} bytes of a journal line that a crash tore were cut off");
+            agent.events.add("boot", text, None, None);
+        }
+        let release = agent.boot(&config.boot)?;
+        let text = format!(
+            "release {} {} runs",
+            release.release.name, release.release.vsn
+        );
+        tracing::info!(node = agent.node, release = %release.release.vsn, digest = %release.digest, "booted");
+        agent.events.add("boot", text, None, None);
+        agent.collect();
+        Ok(agent)
+    }
+
+    /// Boots the permanent release, or the bundle.
+    fn boot(&self, bundle: &Path) -> Result<Arc<NamedRelease>, Error> {
+        let release = match &self.book.state().permanent {
+            Some(permanent) => {
+                let blobs = permanent
+                    .blobs()
+                    .map(|blob| Ok((blob, self.store.read(&blob)?)));
+                self.target
+                    .boot(&permanent.release, &blobs.collect::<Result<_, Error>>()?)?;
+                permanent.clone()
+            }
+            None => self.install(bundle)?,
+        };
+        let vsn = release.release.vsn.clone();
+        self.book.record(&Entry::Boot {
+            release: release.digest,
+            vsn,
+            agent: VERSION.to_owned(),
+        })?;
+        Ok(release)
+    }
+
+    /// Boots a bundle on an empty node. It becomes permanent only once it runs, so that a bad one can be replaced.
+    fn install(&self, path: &Path) -> Result<Arc<NamedRelease>, Error> {
+        let (bundle, release, signers) = read_release(path, &self.trust)?;
+        for blob in bundle.blobs.values() {
+            self.store.put(blob)?;
+        }
+        let blobs: BTreeMap<_, Arc<[u8]>> = bundle
+            .blobs
+            .into_iter()
+            .map(|(digest, blob)| (digest, blob.into()))
+            .collect();
+        self.target.boot(&release, &blobs)?;
+        let named = NamedRelease::new(release.clone())?;
+        let manifest = Digest::of(&bundle.manifest_bytes);
+        self.book.record(&Entry::Installed {
+            release,
+            manifest,
+            signers,
+        })?;
+        Ok(named)
+    }
+
+    /// The upgrade that is open, in probation, or confirmed and not finished.
+    pub(crate) fn transaction(&self) -> Option<Arc<Transaction>> {
+        self.open.lock().clone()
+    }
+
+    /// The same, when it has this key.
+    pub(crate) fn transaction_of(&self, key: &Key) -> Option<Arc<Transaction>> {
+        self.transaction()
+            .filter(|transaction| transaction.key == *key)
+    }
+
+    pub(crate) fn hold(&self, transaction: Arc<Transaction>) {
+        *self.open.lock() = Some(transaction);
+    }
+
+    /// Lets go of a transaction that has ended, unless another has taken its place.
+    pub(crate) fn release(&self, transaction: &Arc<Transaction>) {
+        let mut open = self.open.lock();
+        if open
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, transaction))
+        {
+            *open = None;
+        }
+    }
+
+    /// Refuses new transactions from now on, and aborts one that has not resumed.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        if let Some(transaction) = self.transaction() {
+            transaction.cancel("the agent is shutting down");
+        }
+        self.events.close();
+    }
+
+    pub(crate) fn check_running(&self) -> Result<(), Error> {
+        if self.stopping.load(Ordering::SeqCst) {
+            Err(Error::Stopping {
+                node: self.node.clone(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Removes the blobs that nothing needs any more: not the releases that run or could come back, and not staged patches
+    /// that still fit.
+    pub(crate) fn collect(&self) {
+        let state = self.book.state();
+        let fitting = state
+            .staged
+            .keys()
+            .filter(|patch| self.fits(&state, patch))
+            .copied()
+            .collect();
+        match self.store.collect(&state.needed(&fitting)) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "blobs that nothing needs were removed"),
+            Err(error) => tracing::warn!(
+                error = error.chain(),
+                "cannot remove blobs that nothing needs"
+            ),
+        }
+        self.book.forget_staged(|patch| fitting.contains(patch));
+    }
+
+    fn fits(&self, state: &State, patch: &Digest) -> bool {
+        let manifest = self
+            .store
+            .read(patch)
+            .ok()
+            .and_then(|bytes| Manifest::parse(&bytes).ok());
+        let releases = state.current.iter().chain(&state.permanent);
+        manifest.is_some_and(|manifest| {
+            releases
+                .into_iter()
+                .any(|release| release.release.apply(&manifest).is_ok())
+        })
+    }
+}
+
+/// Checks everything that a configuration names, and changes nothing.
+///
+/// # Errors
+/// The first thing that would keep the agent from starting on an empty node.
+pub fn check(config: &Config) -> Result<(), Error> {
+    if let Some(tcp) = &config.listen.tcp {
+        crate::tls::server_config(tcp)?;
+    }
+    read_release(&config.boot, &trust(config)).map(drop)
+}
+
+fn trust(config: &Config) -> Trust {
+    let required = usize::try_from(config.signers_required.get()).unwrap_or(usize::MAX);
+    Trust {
+        file: config.allowed_signers.clone(),
+        required,
+    }
+}
+
+fn read_release(path: &Path, trust: &Trust) -> Result<(Bundle, Release, Vec<String>), Error> {
+    let what = format!("the release bundle {}", path.display());
+    let bundle = Bundle::read(path).map_err(Error::patch(&what))?;
+    let signers = trust.verify(&what, &bundle.manifest_bytes, &bundle.signatures)?;
+    let release = Release::from_manifest(&bundle.manifest).map_err(Error::patch(&what))?;
+    Ok((bundle, release, signers))
+}
+
+/// Makes the data directory (mode 0700), and keeps other agents out of it.
+fn lock(data_dir: &Path) -> Result<File, Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(Error::io("create", data_dir))?;
+    let path = data_dir.join("lock");
+    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::DataDirInUse {
+            path: data_dir.to_owned(),
+        }),
+        Err(error) => Err(Error::io("lock", path)(error.into())),
+    }
+}

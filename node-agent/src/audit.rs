@@ -1,0 +1,96 @@
+//! Refused orders in the journal: who asked for what, who had signed, and why it was refused. At most 60 are recorded a
+//! minute, so that a peer who is refused cannot fill the disk; the others are counted.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::{agent::Agent, error::Error, journal::Entry, key::Key, peer::Peer};
+
+const WINDOW: Duration = Duration::from_secs(60);
+const MOST: u32 = 60;
+
+/// How many refusals were recorded in this minute, and how many were not since the last one that was.
+pub struct Audit(Mutex<(Instant, u32, u64)>);
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self(Mutex::new((Instant::now(), 0, 0)))
+    }
+}
+
+impl Audit {
+    /// Whether to record one more, and how many were suppressed before it.
+    fn admit(&self, now: Instant) -> Option<u64> {
+        let mut counts = self.0.lock();
+        let (start, recorded, suppressed) = &mut *counts;
+        if now.duration_since(*start) >= WINDOW {
+            (*start, *recorded) = (now, 0);
+        }
+        if *recorded >= MOST {
+            *suppressed += 1;
+            return None;
+        }
+        *recorded += 1;
+        Some(std::mem::take(suppressed))
+    }
+}
+
+impl Agent {
+    /// Records a refusal. Blocks for the disk.
+    pub(crate) fn refuse(
+        &self,
+        order: &str,
+        key: Option<&Key>,
+        peer: &Peer,
+        signers: Vec<String>,
+        error: &Error,
+    ) {
+        let Some(suppressed) = self.audit.admit(Instant::now()) else {
+            return;
+        };
+        let what = error.chain();
+        tracing::warn!(
+            order,
+            peer = peer.name,
+            code = error.code(),
+            what,
+            "refused"
+        );
+        self.events.add(
+            "refused",
+            format!("{order} by {}: {}: {what}", peer.name, error.code()),
+            key,
+            None,
+        );
+        let entry = Entry::Refused {
+            order: order.to_owned(),
+            key: key.cloned(),
+            peer: peer.name.clone(),
+            signers,
+            code: error.code().to_owned(),
+            what,
+            suppressed,
+        };
+        if let Err(error) = self.book.record(&entry) {
+            tracing::error!(error = error.chain(), "the refusal is not in the journal");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_beyond_the_most_of_a_minute_are_counted_and_told_with_the_next() {
+        let audit = Audit::default();
+        let start = Instant::now();
+        for _ in 0..MOST {
+            assert_eq!(audit.admit(start), Some(0));
+        }
+        assert_eq!((audit.admit(start), audit.admit(start)), (None, None));
+        assert_eq!(audit.admit(start + WINDOW), Some(2));
+        assert_eq!(audit.admit(start + WINDOW), Some(0));
+    }
+}

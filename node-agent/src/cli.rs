@@ -1,0 +1,132 @@
+//! The program: reads its arguments, starts the agent, and ends it on SIGTERM or SIGINT. The first signal drains and exits 0,
+//! a second one exits at once. What keeps it from starting is one message on stderr and exit code 1.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{agent, config::Config, error::Error, server::Server, target::Target};
+
+/// Threads that serve requests. Actors run on threads of their own, and work that blocks on others again.
+const THREADS: usize = 2;
+
+/// The agent of one node: runs its release, and changes it when a signed patch comes.
+#[derive(Parser)]
+#[command(name = "midflight-agent", version)]
+struct Arguments {
+    /// The configuration file (YAML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration and everything it names, change nothing, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+/// The whole program, over targets that `make_target` makes.
+pub fn main(make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let failed = error.use_stderr();
+            let _ = error.print(); // nobody is left to tell
+            return if failed {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(&arguments, make_target) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(
+                "midflight-agent: {}: {}\n  {}",
+                error.code(),
+                error.chain(),
+                error.hint()
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(
+    arguments: &Arguments,
+    make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>,
+) -> Result<(), Error> {
+    let config = Config::read(&arguments.config)?;
+    if arguments.check {
+        return agent::check(&config);
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let target = make_target(&config)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build();
+    runtime
+        .map_err(Error::io("start threads for", &config.data_dir))?
+        .block_on(serve(&config, target))
+}
+
+/// Serves until the process is told to end, then drains.
+///
+/// # Errors
+/// Whatever keeps the agent from starting, or ends its server.
+pub async fn serve(config: &Config, target: Arc<dyn Target>) -> Result<(), Error> {
+    // Before anything runs: a signal during the start must not be lost.
+    let mut signals =
+        Signals::new().map_err(Error::io("wait for signals for", &config.data_dir))?;
+    let mut server = tokio::select! {
+        started = Server::start(config, target) => started?,
+        () = signals.next() => return Ok(()),
+    };
+    tokio::select! {
+        () = signals.next() => {}
+        failed = server.failed() => return failed,
+    }
+    tracing::info!("stopping: draining mailboxes");
+    tokio::select! {
+        drained = server.stop() => {
+            if !drained {
+                tracing::warn!("some mailboxes were not empty when the time was over");
+            }
+        }
+        () = signals.next() => {
+            tracing::warn!("a second signal: exiting at once");
+            std::process::exit(1);
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The limits of one node's runtime, as the configuration names them: each has a default and bounds, and a value out of
+//! bounds is refused where it is written. The agent passes them on; the target enforces them.
+
+use serde::{Deserialize, Deserializer, de};
+
+/// An integer from `MIN` to `MAX`, both included. Reading another one fails, and names both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within<const MIN: u64, const MAX: u64>(u64);
+
+impl<const MIN: u64, const MAX: u64> Within<MIN, MAX> {
+    /// The number, when it is in bounds.
+    pub const fn new(value: u64) -> Option<Self> {
+        if value < MIN || value > MAX {
+            None
+        } else {
+            Some(Self(value))
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// A default: checked when the program starts, and by every test.
+    pub(crate) const fn of(value: u64) -> Self {
+        assert!(
+            value >= MIN && value <= MAX,
+            "a default lies within its bounds"
+        );
+        Self(value)
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Within<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = u64::deserialize(deserializer)?;
+        Self::new(value).ok_or_else(|| {
+            de::Error::custom(format!(
+                "{value} is out of bounds: it must be {MIN} to {MAX}"
+            ))
+        })
+    }
+}
+
+/// What one node's actors may use. Absent keys have their defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one actor's state. Default 64 KiB.
+    pub state_bytes: Within<64, { 16 << 20 }>,
+    /// Bytes of one message. Default 64 KiB.
+    pub message_bytes: Within<64, { 16 << 20 }>,
+    /// Messages in one actor's mailbox. At 80 % of it an upgrade in its pause aborts. Default 10,000.
+    pub mailbox: Within<16, 10_000_000>,
+    /// Effects that one event may have. Default 1,024.
+    pub effects: Within<1, 1_000_000>,
+    /// Bytes of log lines that one event may write. Default 8 KiB.
+    pub log_bytes: Within<0, { 1 << 20 }>,
+    /// Milliseconds that one call of a handler may take; keep it under half of the pause budgets used. Default 100.
+    pub handler_ms: Within<1, 60_000>,
+    /// MiB of linear memory of one instance. Default 16.
+    pub instance_memory_mb: Within<1, 4_096>,
+    /// Actors alive at a time. Default 1,000,000.
+    pub actors: Within<1, 10_000_000>,
+    /// Open sockets of actors, listeners included. Default 10,000.
+    pub sockets: Within<0, 1_000_000>,
+    /// Threads that run handlers; 0: one for each core. Default 0.
+    pub workers: Within<0, 256>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            state_bytes: Within::of(64 << 10),
+            message_bytes: Within::of(64 << 10),
+            mailbox: Within::of(10_000),
+            effects: Within::of(1_024),
+            log_bytes: Within::of(8 << 10),
+            handler_ms: Within::of(100),
+            instance_memory_mb: Within::of(16),
+            actors: Within::of(1_000_000),
+            sockets: Within::of(10_000),
+            workers: Within::of(0),
+        }
+    }
+}

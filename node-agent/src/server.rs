@@ -1,0 +1,169 @@
+//! The running agent: its listeners, its gRPC server, and its orderly end. Stopping takes no more connections, aborts an
+//! upgrade that has not resumed, and drains the target.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use midflight_proto::agent::v1::node_agent_server::NodeAgentServer;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status};
+
+use crate::{
+    agent::Agent,
+    config::Config,
+    error::Error,
+    listen::{self, Connection, SocketFile},
+    peer::Right,
+    service::{Service, check_peer},
+    target::Target,
+    tls,
+};
+
+/// Most bytes of a message: a manifest and its signatures.
+const MAX_MESSAGE: usize = 6 << 20;
+/// Requests at a time on one connection.
+const MAX_STREAMS: u32 = 64;
+/// After so much silence a peer is asked whether it is there, and has as long again to answer.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long open requests may take to end when the agent stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// An agent that serves.
+pub struct Server {
+    agent: Arc<Agent>,
+    address: Option<SocketAddr>,
+    drain: Duration,
+    stop: CancellationToken,
+    tasks: JoinSet<Result<(), Error>>,
+    _socket: Option<SocketFile>,
+}
+
+impl Server {
+    /// Boots the target and starts to serve.
+    ///
+    /// # Errors
+    /// Whatever keeps the agent from starting; then nothing listens.
+    pub async fn start(config: &Config, target: Arc<dyn Target>) -> Result<Self, Error> {
+        let tls = config
+            .listen
+            .tcp
+            .as_ref()
+            .map(tls::server_config)
+            .transpose()?;
+        let booted = config.clone();
+        let agent = tokio::task::spawn_blocking(move || Agent::start(&booted, target));
+        let agent = agent.await.map_err(Error::panicked("boot"))??;
+
+        let (connections, incoming) = mpsc::channel(16);
+        let (mut tasks, mut address, mut socket) = (JoinSet::new(), None, None);
+        if let (Some(tcp), Some(tls)) = (&config.listen.tcp, tls) {
+            let refused = |source| Error::Listen {
+                address: tcp.address.to_string(),
+                source,
+            };
+            let listener = TcpListener::bind(tcp.address).await.map_err(refused)?;
+            address = Some(listener.local_addr().map_err(refused)?);
+            let accept = listen::accept_tcp(listener, TlsAcceptor::from(tls), connections.clone());
+            tasks.spawn(async { Ok(accept.await) });
+        }
+        if let Some(unix) = &config.listen.unix {
+            let (listener, file) = listen::bind_unix(&unix.path)?;
+            socket = Some(file);
+            let accept = listen::accept_unix(listener, connections.clone());
+            tasks.spawn(async { Ok(accept.await) });
+        }
+        let stop = CancellationToken::new();
+        tasks.spawn(serve(agent.clone(), incoming, stop.clone()).await);
+        tracing::info!(node = agent.node, tcp = ?address, unix = ?config.listen.unix, "listening");
+        Ok(Self {
+            agent,
+            address,
+            drain: config.drain(),
+            stop,
+            tasks,
+            _socket: socket,
+        })
+    }
+
+    /// The TCP address, with the port that was chosen.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Returns when the server has ended by itself, which it should not.
+    ///
+    /// # Errors
+    /// Why.
+    pub async fn failed(&mut self) -> Result<(), Error> {
+        match self.tasks.join_next().await {
+            Some(ended) => ended.map_err(Error::panicked("server"))?,
+            None => Ok(()),
+        }
+    }
+
+    /// Stops. False: the target's mailboxes did not run empty in time.
+    pub async fn stop(mut self) -> bool {
+        self.stop.cancel();
+        self.agent.stop();
+        self.agent.tasks.close();
+        self.agent.tasks.wait().await;
+        let ended = timeout(GRACE, async {
+            while self.tasks.join_next().await.is_some() {}
+        })
+        .await;
+        if ended.is_err() {
+            tracing::warn!("open requests were cut off");
+            self.tasks.shutdown().await;
+        }
+        let (agent, drain) = (self.agent.clone(), self.drain);
+        let drained = tokio::task::spawn_blocking(move || agent.target.drain(drain)).await;
+        drained.unwrap_or_else(|error| {
+            tracing::error!(%error, "draining ended in a panic");
+            false
+        })
+    }
+}
+
+async fn serve(
+    agent: Arc<Agent>,
+    incoming: mpsc::Receiver<io::Result<Connection>>,
+    stop: CancellationToken,
+) -> impl Future<Output = Result<(), Error>> {
+    let node = agent.node.clone();
+    let readers = move |request: Request<()>| -> Result<Request<()>, Status> {
+        check_peer(&node, request.extensions(), Right::Read)?;
+        Ok(request)
+    };
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<NodeAgentServer<Service>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(midflight_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let service = NodeAgentServer::new(Service::new(agent)).max_decoding_message_size(MAX_MESSAGE);
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(service)
+        .add_service(tonic::service::interceptor::InterceptedService::new(
+            health,
+            readers.clone(),
+        ))
+        .add_optional_service(
+            // The descriptors are compiled in: the tests would find one that does not decode.
+            reflection.ok().map(|service| {
+                tonic::service::interceptor::InterceptedService::new(service, readers)
+            }),
+        );
+    let serving =
+        router.serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled_owned());
+    async move {
+        let ended = serving.await.map_err(|source| Error::Server { source });
+        // Kept until here: dropping it would change the health that is told.
+        drop(reporter);
+        ended
+    }
+}

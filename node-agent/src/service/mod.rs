@@ -1,0 +1,169 @@
+//! The gRPC service `midflight.agent.v1.NodeAgent`: each request is checked against the peer's role, read, given to a thread
+//! that may block, and answered. What the orders mean stands in [`crate::orders`]; this turns messages into calls.
+
+mod describe;
+mod orders;
+mod stage;
+mod sys;
+mod upgrade;
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::Stream;
+use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgent};
+use tonic::{Extensions, Request, Response, Status, Streaming};
+
+use crate::{
+    agent::Agent,
+    error::Error,
+    peer::{Peer, Right},
+};
+
+/// A stream of answers.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service over one agent.
+#[derive(Clone)]
+pub struct Service {
+    agent: Arc<Agent>,
+}
+
+impl Service {
+    /// Serves this agent.
+    pub fn new(agent: Arc<Agent>) -> Self {
+        Self { agent }
+    }
+
+    /// Who asks, when that peer may.
+    fn peer(&self, extensions: &Extensions, right: Right) -> Result<Peer, Status> {
+        check_peer(&self.agent.node, extensions, right)
+    }
+
+    /// Runs work that blocks. It runs to its end even if the client goes away.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Arc<Agent>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let agent = self.agent.clone();
+        tokio::task::spawn_blocking(move || work(&agent))
+            .await
+            .map_err(Error::panicked(what))
+    }
+}
+
+/// Who asks, when that peer may.
+pub(crate) fn check_peer(
+    node: &str,
+    extensions: &Extensions,
+    right: Right,
+) -> Result<Peer, Status> {
+    let peer = extensions.get::<Peer>().cloned().unwrap_or(Peer {
+        name: "an unknown peer".to_owned(),
+        role: None,
+    });
+    if peer.may(right) {
+        return Ok(peer);
+    }
+    tracing::warn!(
+        peer = peer.name,
+        ?right,
+        "a request was refused for its role"
+    );
+    let error = Error::Forbidden {
+        peer: peer.name,
+        node: node.to_owned(),
+    };
+    Err(error.status(pb::Phase::Unspecified, false))
+}
+
+#[tonic::async_trait]
+impl NodeAgent for Service {
+    type UpgradeStream = Answers<pb::StepEvent>;
+    type WatchEventsStream = Answers<pb::NodeEvent>;
+
+    async fn describe(
+        &self,
+        request: Request<pb::DescribeRequest>,
+    ) -> Result<Response<pb::DescribeResponse>, Status> {
+        self.peer(request.extensions(), Right::Read)?;
+        let described = self
+            .blocking("description", |agent| describe::describe(agent))
+            .await;
+        described
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Unspecified, false))
+    }
+
+    async fn stage(
+        &self,
+        request: Request<Streaming<pb::StageRequest>>,
+    ) -> Result<Response<pb::StageResponse>, Status> {
+        let peer = self.peer(request.extensions(), Right::Roll)?;
+        let staged = self.stage_stream(peer, request.into_inner()).await;
+        staged
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Stage, false))
+    }
+
+    async fn upgrade(
+        &self,
+        request: Request<Streaming<pb::UpgradeRequest>>,
+    ) -> Result<Response<Self::UpgradeStream>, Status> {
+        let peer = self.peer(request.extensions(), Right::Roll)?;
+        let opened = self.open(peer, request.into_inner()).await;
+        opened
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Prepare, false))
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<pb::ConfirmRequest>,
+    ) -> Result<Response<pb::ConfirmResponse>, Status> {
+        let peer = self.peer(request.extensions(), Right::Roll)?;
+        self.confirm_order(peer, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<pb::RollbackRequest>,
+    ) -> Result<Response<pb::RollbackResponse>, Status> {
+        let peer = self.peer(request.extensions(), Right::Roll)?;
+        let rolled_back = self.rollback_order(peer, request.into_inner()).await;
+        rolled_back
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Rollback, false))
+    }
+
+    async fn sys(
+        &self,
+        request: Request<pb::SysRequest>,
+    ) -> Result<Response<pb::SysResponse>, Status> {
+        let right = sys::right(request.get_ref());
+        let peer = self.peer(request.extensions(), right)?;
+        let answered = self.sys_order(peer, request.into_inner()).await;
+        answered
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Unspecified, false))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<pb::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.peer(request.extensions(), Right::Read)?;
+        let agent = self.agent.clone();
+        let reader = agent.events.reader(request.into_inner().from_seq);
+        let events = futures::stream::unfold((agent, reader), |(agent, mut reader)| async move {
+            let events = agent.events.next(&mut reader).await?;
+            Some((
+                futures::stream::iter(events.into_iter().map(Ok)),
+                (agent, reader),
+            ))
+        });
+        Ok(Response::new(Box::pin(futures::StreamExt::flatten(events))))
+    }
+}
