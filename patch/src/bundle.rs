@@ -238,8 +238,8 @@ impl Bundle {
                 return Err(Error::DigestMismatch {
                     file,
                     what,
-                    want: *want,
-                    have,
+                    want: Box::new(*want),
+                    have: Box::new(have),
                 });
             }
             if !self

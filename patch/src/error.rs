@@ -147,9 +147,9 @@ pub enum Error {
         /// The entry or blob.
         what: String,
         /// The digest in its name.
-        want: Digest,
+        want: Box<Digest>,
         /// The digest of its bytes.
-        have: Digest,
+        have: Box<Digest>,
     },
 
     /// The bundle carries no signature at all.

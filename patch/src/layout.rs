@@ -144,8 +144,8 @@ pub(crate) fn read(entries: BTreeMap<String, Entry>, file: &str) -> Result<Conte
                 return Err(Error::DigestMismatch {
                     file: file.to_owned(),
                     what: format!("entry {path}"),
-                    want,
-                    have,
+                    want: Box::new(want),
+                    have: Box::new(have),
                 });
             }
         }

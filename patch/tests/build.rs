@@ -1,4 +1,8 @@
 //! From `patch.yaml` and modules to a bundle: defaults, what is signed, and where a complaint points.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should end where it stands"
+)]
 
 mod support;
 

@@ -1,4 +1,8 @@
 //! The bundle as a file: round trips, also by way of skopeo, and every way in which a file can be damaged.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should end where it stands"
+)]
 
 mod support;
 

@@ -1,4 +1,8 @@
 //! Which patches fit the release that runs, and what manifests are refused before anything runs.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should end where it stands"
+)]
 
 use midflight_patch::{
     Digest, Error, Manifest, ModuleEntry, ModuleName, Release, SCHEMA, Start, Update, Vsn, WORLD,

@@ -2,6 +2,8 @@
 //! WIT that guests use, in the way that a compiler and wit-bindgen leave it.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod ssh;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
