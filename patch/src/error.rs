@@ -231,7 +231,7 @@ pub enum Error {
         /// What is wrong with it, or what it needs.
         problem: String,
         /// What the key library said, if it was asked.
-        source: Option<ssh_key::Error>,
+        source: Option<Box<ssh_key::Error>>,
     },
 
     /// A signer could not make a signature.

@@ -43,14 +43,18 @@ impl KeyFile {
             return Err(failed(problem, None));
         }
         check_mode(path)?;
-        let mut key = PrivateKey::from_openssh(&text)
-            .map_err(|error| failed("it does not read as an OpenSSH private key", Some(error)))?;
+        let mut key = PrivateKey::from_openssh(&text).map_err(|error| {
+            failed(
+                "it does not read as an OpenSSH private key",
+                Some(Box::new(error)),
+            )
+        })?;
         if key.is_encrypted() {
             let passphrase = passphrase(path)
                 .ok_or_else(|| failed("it is encrypted, and there is no passphrase", None))?;
-            key = key
-                .decrypt(passphrase)
-                .map_err(|error| failed("the passphrase does not open it", Some(error)))?;
+            key = key.decrypt(passphrase).map_err(|error| {
+                failed("the passphrase does not open it", Some(Box::new(error)))
+            })?;
         }
         let algorithm = key.algorithm();
         if algorithm.is_rsa() {
@@ -80,8 +84,12 @@ impl KeyFile {
                 source,
             }
         };
-        let certificate = Certificate::from_openssh(&files::read_text(path)?)
-            .map_err(|error| failed("it does not read as an OpenSSH certificate", Some(error)))?;
+        let certificate = Certificate::from_openssh(&files::read_text(path)?).map_err(|error| {
+            failed(
+                "it does not read as an OpenSSH certificate",
+                Some(Box::new(error)),
+            )
+        })?;
         if certificate.public_key() != self.key.public_key().key_data() {
             return Err(failed(
                 &format!("it certifies another key than {}", self.path.display()),
