@@ -1,6 +1,9 @@
 #!/bin/sh
-# Builds every example to guest/out/<name>.wasm: core modules that say which world they are made for; `midflight patch
-# build` makes components of them. Quick when nothing changed.
+# guest/build.sh [FOLDER]
+#
+# Builds every example to guest/out/<name>.wasm, or the crates in FOLDER (its own Cargo.toml, or those one level below) to
+# FOLDER/out/. What comes out are core modules that say which world they are made for; `midflight patch build` makes
+# components of them. Quick when nothing changed.
 #
 # The modules need Rust's standard library for wasm32-unknown-unknown. In this order: the one that the toolchain has;
 # `rustup target add`; on Debian, its packages of cargo, rustc and the library's source, from which the library is built
@@ -11,25 +14,28 @@
 set -eu
 
 guest=$(cd "$(dirname "$0")" && pwd)
-out=$guest/out
+folder=$(cd "${1:-$guest}" && pwd)
 triple=wasm32-unknown-unknown
 tools=${MIDFLIGHT_GUEST_TOOLS:-any}
 CARGO_TARGET_DIR=${MIDFLIGHT_GUEST_TARGET:-${XDG_CACHE_HOME:-$HOME/.cache}/midflight/guest-target}
 export CARGO_TARGET_DIR
+# What guest/Cargo.toml says, for crates that stand alone.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=3 CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
+export CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=true
 # Flags meant for the host's programs do not fit modules.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET RUSTC RUSTC_WRAPPER CARGO_INCREMENTAL
 
 say() { printf 'guest: %s\n' "$*" >&2; }
 
 has_library() {
-    sysroot=$(cd "$guest" && rustc --print sysroot 2>/dev/null) && [ -d "$sysroot/lib/rustlib/$triple/lib" ]
+    sysroot=$(cd "$folder" && rustc --print sysroot 2>/dev/null) && [ -d "$sysroot/lib/rustlib/$triple/lib" ]
 }
 
 # No network, or a toolchain that rustup does not manage: no reason to wait.
 add_library() {
     command -v rustup >/dev/null 2>&1 || return 1
     say "adding $triple to the toolchain"
-    (cd "$guest" && timeout 60 rustup target add "$triple") >/dev/null 2>&1 && has_library
+    (cd "$folder" && timeout 60 rustup target add "$triple") >/dev/null 2>&1 && has_library
 }
 
 # Debian's own programs, wherever a rustup comes first in PATH.
@@ -52,23 +58,32 @@ debian_install() {
 
 build() {
     way=$1
-    cd "$guest"
+    cd "$folder"
+    set -- build --release --workspace --lib --target "$triple"
+    if [ "$folder" = "$guest" ]; then
+        set -- "$@" --locked
+    fi
+    # The same source gives the same module in every home directory.
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$guest=/guest --remap-path-prefix=$folder=/module"
+    export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS
     if [ "$way" = debian ]; then
         # Cargo would otherwise ask rustup's rustc, which has no source of the library.
         env -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
             CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
-            /usr/bin/cargo build --release --locked --workspace --lib --target "$triple" -Zbuild-std=std,panic_abort
+            /usr/bin/cargo "$@" -Zbuild-std=std,panic_abort
     else
-        cargo build --release --locked --workspace --lib --target "$triple"
+        cargo "$@"
     fi
-    mkdir -p "$out"
-    for manifest in examples/*/Cargo.toml; do
-        name=$(basename "$(dirname "$manifest")")
+    built=0
+    mkdir -p out
+    for manifest in Cargo.toml */Cargo.toml examples/*/Cargo.toml; do
+        [ -f "$manifest" ] && grep -q cdylib "$manifest" || continue
+        name=$(sed -n 's/^name *= *"\(.*\)"/\1/p' "$manifest" | head -n 1 | tr - _)
         module=$CARGO_TARGET_DIR/$triple/release/$name.wasm
-        [ -f "$module" ] || continue
-        cmp -s "$module" "$out/$name.wasm" || { cp "$module" "$out/.$name.wasm" && mv "$out/.$name.wasm" "$out/$name.wasm"; }
+        cmp -s "$module" "out/$name.wasm" || { cp "$module" "out/.$name.wasm" && mv "out/.$name.wasm" "out/$name.wasm"; }
+        built=$((built + 1))
     done
-    say "$(ls "$out" | grep -c '\.wasm$') modules in $out"
+    say "$built modules in $folder/out"
 }
 
 if [ "$tools" != debian ] && has_library; then

@@ -20,20 +20,15 @@ pub enum Level {
     Error,
 }
 
-#[cfg(target_arch = "wasm32")]
-impl From<Level> for host::Level {
-    fn from(level: Level) -> host::Level {
-        match level {
-            Level::Debug => host::Level::Debug,
-            Level::Info => host::Level::Info,
-            Level::Warn => host::Level::Warn,
-            Level::Error => host::Level::Error,
-        }
-    }
-}
-
 pub(crate) fn log(level: Level, text: &str) {
-    host::log(level.into(), text);
+    #[cfg(target_arch = "wasm32")]
+    let level = match level {
+        Level::Debug => host::Level::Debug,
+        Level::Info => host::Level::Info,
+        Level::Warn => host::Level::Warn,
+        Level::Error => host::Level::Error,
+    };
+    host::log(level, text);
 }
 
 enum Answer {

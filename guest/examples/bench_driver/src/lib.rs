@@ -132,7 +132,7 @@ fn advance(cx: &mut Cx, job: &mut Job) -> Result<(), String> {
             cx.cast(job.target, &body)?;
         }
         job.casts_left -= now;
-        return if job.casts_left > 0 && job.casts_left % CASTS_A_WINDOW != 0 {
+        return if job.casts_left > 0 && !job.casts_left.is_multiple_of(CASTS_A_WINDOW) {
             cx.cast(cx.me(), &Cast::Go)
         } else {
             ask(cx, job, Raw::default())
