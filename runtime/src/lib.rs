@@ -1,0 +1,38 @@
+//! The runtime of one node: actors whose state is a value that the runtime owns, and modules that are pure functions
+//! over it, as WebAssembly components. It upgrades the code of running actors in one transaction, and takes it back.
+//! It knows nothing of peers, controllers or rollouts.
+//!
+//! To read it: `actor` and `table` (what an actor is), `turn` (what happens to an event), `effects` (what a handler can
+//! ask for), `code` (versions), then `upgrade` (the transaction), and `node`, which holds it all together.
+
+mod actor;
+mod bindings;
+mod boot;
+mod cache;
+mod code;
+mod effects;
+mod error;
+mod instance;
+mod limits;
+mod monitors;
+mod names;
+mod net;
+mod node;
+mod requests;
+mod sched;
+mod sys;
+mod table;
+mod timers;
+mod turn;
+pub mod upgrade;
+
+pub use error::{ActorFailure, Error, MAX_FAILING};
+pub use limits::Limits;
+pub use node::{Config, Node};
+pub use sys::{ActorRef, ActorStatus, ModuleStatus};
+pub use upgrade::{Direction, OnDownFailure, Order};
+
+/// A pid as people read it: slot and generation.
+pub fn pid_text(pid: u64) -> String {
+    format!("<{}.{}>", pid as u32, pid >> 32)
+}

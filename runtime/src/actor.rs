@@ -1,0 +1,117 @@
+//! One actor: its mailbox, its state, and what it owes and is owed. Code never lives here: a version index says which
+//! code understands the state.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{
+    bindings::{Envelope, Event},
+    boot::Root,
+    net::Window,
+    table::Pid,
+    upgrade::Shadow,
+};
+
+/// A state is shared, never changed: copies for a migration cost a count.
+pub(crate) type State = Arc<[u8]>;
+
+/// No version: the event was made by the host.
+pub(crate) const HOST: u32 = u32::MAX;
+
+/// An event on its way, and what the host must remember of it.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) envelope: Envelope,
+    /// Version of the module that sent it, or `HOST`.
+    pub(crate) stamp: u32,
+    /// Room in a connection's window, given back when the event is handled.
+    pub(crate) window: Option<Window>,
+}
+
+impl Item {
+    /// An event of the host's own.
+    pub(crate) fn host(body: Event) -> Self {
+        Self { envelope: Envelope { sender: None, body }, stamp: HOST, window: None }
+    }
+}
+
+/// Where an actor is between two turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Run {
+    /// Nobody lives here.
+    #[default]
+    Free,
+    Idle,
+    /// In a run queue, or held at a closed gate.
+    Queued,
+    Running,
+}
+
+/// Why an actor is not run although events wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Pause {
+    #[default]
+    No,
+    /// `sys` suspend.
+    Sys,
+    /// A handler failed in probation; the event is at the head of the mailbox.
+    Parked,
+    /// A rollback could not migrate it down; it stays on the newer code.
+    Held,
+}
+
+/// The mailbox. In order, bounded.
+#[derive(Default)]
+pub(crate) struct Mail {
+    pub(crate) queue: VecDeque<Item>,
+    pub(crate) run: Run,
+    pub(crate) pause: Pause,
+    pub(crate) module: u32,
+}
+
+/// What an actor is.
+pub(crate) struct Body {
+    pub(crate) module: u32,
+    /// The code that understands `state`.
+    pub(crate) version: u32,
+    pub(crate) state: State,
+    /// Events handled, and the source of ids: never goes back.
+    pub(crate) events: u64,
+    /// Not started yet: `init` is the first thing to run.
+    pub(crate) birth: Option<Box<Birth>>,
+    /// Its part in an upgrade that is open or not finished.
+    pub(crate) shadow: Option<Box<Shadow>>,
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+/// How to start it.
+pub(crate) struct Birth {
+    pub(crate) args: Vec<u8>,
+    pub(crate) parent: Option<Pid>,
+}
+
+/// What most actors do not have.
+#[derive(Default, Clone)]
+pub(crate) struct Extras {
+    pub(crate) name: Option<Arc<str>>,
+    /// Started, and restarted, by the release.
+    pub(crate) root: Option<(Arc<Root>, u32)>,
+    /// Calls taken and not answered: caller and id.
+    pub(crate) owed: Vec<(Pid, u64)>,
+    /// Whom it watches.
+    pub(crate) monitors: Vec<Pid>,
+}
+
+impl Body {
+    pub(crate) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.extras.as_ref()?.name.as_ref()
+    }
+
+    /// Name, or pid, for people.
+    pub(crate) fn label(&self, pid: Pid) -> String {
+        self.name().map_or_else(|| crate::pid_text(pid), |name| name.to_string())
+    }
+}

@@ -1,0 +1,221 @@
+//! The code server (OTP's `code`): modules by name, each with a `current` and perhaps an `old` version, and the gate
+//! that an upgrade closes. It compiles components, keeps what was compiled, and drops a version when it is purged.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use midflight_patch::{Digest, ModuleName, Vsn};
+use parking_lot::{Mutex, RwLock};
+use wasmtime::{
+    Engine,
+    component::{Component, Linker},
+};
+
+use crate::{
+    Error,
+    bindings::{GenServer, GenServerPre},
+    cache,
+    instance::Door,
+    table::Pid,
+    upgrade::Txn,
+};
+
+/// No version, as an index.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// What the handlers of one version did since it was loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) events: AtomicU64,
+    pub(crate) traps: AtomicU64,
+    pub(crate) errors: AtomicU64,
+}
+
+/// One version of a module, ready to run.
+pub(crate) struct Version {
+    pub(crate) index: u32,
+    pub(crate) name: ModuleName,
+    pub(crate) vsn: Vsn,
+    pub(crate) vsn_text: Arc<str>,
+    pub(crate) blob: Digest,
+    pub(crate) pre: GenServerPre<Door>,
+    pub(crate) counters: Counters,
+}
+
+/// A module of the running release.
+pub(crate) struct Module {
+    pub(crate) index: u32,
+    pub(crate) name: ModuleName,
+    pub(crate) current: AtomicU32,
+    pub(crate) old: AtomicU32,
+    /// Closed: nobody may start to run a handler of this module.
+    pub(crate) gate: AtomicBool,
+    /// Actors that were about to run when the gate was closed.
+    pub(crate) waiting: Mutex<Vec<Pid>>,
+    /// Set while `txn` is: spares the lock.
+    pub(crate) tracked: AtomicBool,
+    /// The upgrade that this module is part of, from prepare until finished or undone.
+    pub(crate) txn: Mutex<Option<Arc<Txn>>>,
+    pub(crate) actors: AtomicU64,
+    pub(crate) restarts: AtomicU64,
+}
+
+impl Module {
+    pub(crate) fn gated(&self) -> bool {
+        self.gate.load(Ordering::SeqCst)
+    }
+
+    /// Puts aside an actor that met the closed gate. False: the gate is open again, run it.
+    pub(crate) fn wait_at_gate(&self, pid: Pid) -> bool {
+        let mut waiting = self.waiting.lock();
+        let gated = self.gated();
+        if gated {
+            waiting.push(pid);
+        }
+        gated
+    }
+
+    /// Opens the gate; gives those who waited.
+    pub(crate) fn open_gate(&self) -> Vec<Pid> {
+        self.gate.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *self.waiting.lock())
+    }
+
+    /// The upgrade that the module is part of.
+    pub(crate) fn upgrade(&self) -> Option<Arc<Txn>> {
+        if !self.tracked.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.txn.lock().clone()
+    }
+
+    pub(crate) fn track(&self, txn: Option<Arc<Txn>>) {
+        let mut slot = self.txn.lock();
+        self.tracked.store(txn.is_some(), Ordering::SeqCst);
+        *slot = txn;
+    }
+}
+
+/// All code of a node.
+pub(crate) struct CodeServer {
+    engine: Engine,
+    linker: Linker<Door>,
+    cache: Option<PathBuf>,
+    modules: RwLock<Vec<Arc<Module>>>,
+    versions: RwLock<Vec<Option<Arc<Version>>>>,
+    by_name: RwLock<HashMap<ModuleName, u32>>,
+    compiled: Mutex<HashMap<Digest, GenServerPre<Door>>>,
+    purges: AtomicU64,
+}
+
+impl CodeServer {
+    pub(crate) fn new(engine: &Engine, cache: Option<PathBuf>) -> Result<Self, Error> {
+        let mut linker = Linker::new(engine);
+        GenServer::add_to_linker::<_, wasmtime::component::HasSelf<Door>>(&mut linker, |door| door)
+            .map_err(|e| Error::System { what: "the host interface", reason: e.to_string() })?;
+        Ok(Self {
+            engine: engine.clone(),
+            linker,
+            cache,
+            modules: RwLock::default(),
+            versions: RwLock::default(),
+            by_name: RwLock::default(),
+            compiled: Mutex::default(),
+            purges: AtomicU64::new(0),
+        })
+    }
+
+    /// Compiles a component and checks it against the contract. The same digest again is free.
+    pub(crate) fn stage(&self, module: &ModuleName, blob: &Digest, component: &[u8]) -> Result<(), Error> {
+        if self.compiled.lock().contains_key(blob) {
+            return Ok(());
+        }
+        let refuse = |reason: String| Error::Component { module: module.clone(), reason };
+        let chain = |e: &wasmtime::Error| e.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let compiled: Component = cache::load_or_compile(&self.engine, self.cache.as_deref(), blob, component).map_err(|e| refuse(chain(&e)))?;
+        let pre = self.linker.instantiate_pre(&compiled).map_err(|e| refuse(chain(&e)))?;
+        let pre = GenServerPre::new(pre).map_err(|e| refuse(chain(&e)))?;
+        self.compiled.lock().insert(*blob, pre);
+        Ok(())
+    }
+
+    /// Makes a version of a staged component. It runs nowhere until it is `current`.
+    pub(crate) fn add_version(&self, name: &ModuleName, vsn: &Vsn, blob: &Digest) -> Result<Arc<Version>, Error> {
+        let pre = self.compiled.lock().get(blob).cloned().ok_or_else(|| Error::Component {
+            module: name.clone(),
+            reason: format!("blob {blob} was not staged"),
+        })?;
+        let mut versions = self.versions.write();
+        let index = versions.len() as u32;
+        let version = Arc::new(Version {
+            index,
+            name: name.clone(),
+            vsn: vsn.clone(),
+            vsn_text: vsn.to_string().into(),
+            blob: *blob,
+            pre,
+            counters: Counters::default(),
+        });
+        versions.push(Some(version.clone()));
+        Ok(version)
+    }
+
+    /// Adds a module whose current version is this one.
+    pub(crate) fn add_module(&self, version: &Version) -> Arc<Module> {
+        let mut modules = self.modules.write();
+        let module = Arc::new(Module {
+            index: modules.len() as u32,
+            name: version.name.clone(),
+            current: AtomicU32::new(version.index),
+            old: AtomicU32::new(NONE),
+            gate: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            tracked: AtomicBool::new(false),
+            txn: Mutex::default(),
+            actors: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+        });
+        modules.push(module.clone());
+        self.by_name.write().insert(version.name.clone(), module.index);
+        module
+    }
+
+    pub(crate) fn module(&self, index: u32) -> Option<Arc<Module>> {
+        self.modules.read().get(index as usize).cloned()
+    }
+
+    pub(crate) fn module_named(&self, name: &str) -> Option<Arc<Module>> {
+        let name: ModuleName = name.parse().ok()?;
+        let index = *self.by_name.read().get(&name)?;
+        self.module(index)
+    }
+
+    pub(crate) fn modules(&self) -> Vec<Arc<Module>> {
+        self.modules.read().clone()
+    }
+
+    pub(crate) fn version(&self, index: u32) -> Option<Arc<Version>> {
+        self.versions.read().get(index as usize)?.clone()
+    }
+
+    /// Forgets a version that nobody runs, and its compiled code when no other version shares it.
+    pub(crate) fn purge(&self, index: u32) {
+        let Some(version) = self.versions.write().get_mut(index as usize).and_then(Option::take) else { return };
+        let shared = self.versions.read().iter().flatten().any(|v| v.blob == version.blob);
+        if !shared {
+            self.compiled.lock().remove(&version.blob);
+        }
+        self.purges.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes whenever a version is purged.
+    pub(crate) fn purges(&self) -> u64 {
+        self.purges.load(Ordering::Acquire)
+    }
+}

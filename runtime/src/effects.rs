@@ -1,0 +1,269 @@
+//! What a handler asked for, done: after its event ended well, in the order in which it asked. Everything that could be
+//! refused is refused in `check`, before anything is done; what is left cannot fail, or answers later by an event.
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use crate::{
+    Limits,
+    actor::{Birth, Body, HOST, Item, Run},
+    bindings::{Dest, Down, Effect, Envelope, Event, Registered, RequestError, Response, Spawn},
+    node::{Shared, Undelivered},
+    requests::Pending,
+    table::Pid,
+};
+
+/// Says why these effects cannot be taken from a guest.
+pub(crate) fn check(shared: &Shared, effects: &[Effect], reserved: &[Pid]) -> Result<(), String> {
+    let limits: &Limits = &shared.limits;
+    if effects.len() > limits.effects {
+        return Err(format!("{} effects for one event; limits.effects is {}", effects.len(), limits.effects));
+    }
+    for effect in effects {
+        let bytes = match effect {
+            Effect::Send(m) | Effect::Cast(m) => m.body.len(),
+            Effect::Request(ask) => ask.body.len().max(ask.cookie.len()),
+            Effect::Reply(answer) => answer.body.len(),
+            Effect::StartTimer(timer) => timer.body.len(),
+            Effect::Register(name) | Effect::Unregister(name) => name.len(),
+            Effect::Write(write) => {
+                if write.bytes.len() > limits.socket_buffer_bytes {
+                    return Err(format!("a write of {} bytes; limits.socket_buffer_bytes is {}", write.bytes.len(), limits.socket_buffer_bytes));
+                }
+                0
+            }
+            Effect::Spawn(spawn) => {
+                if !reserved.contains(&spawn.pid) {
+                    return Err(format!("spawn into {}, which this event did not reserve", crate::pid_text(spawn.pid)));
+                }
+                if shared.code.module_named(&spawn.module).is_none() {
+                    return Err(format!("spawn of module {:?}, which is not loaded", spawn.module));
+                }
+                spawn.args.len()
+            }
+            _ => 0,
+        };
+        if bytes > limits.message_bytes {
+            return Err(format!("a message of {bytes} bytes; limits.message_bytes is {}", limits.message_bytes));
+        }
+    }
+    Ok(())
+}
+
+/// The actor that effects are released for.
+pub(crate) struct Release<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) pid: Pid,
+    pub(crate) body: &'a mut Body,
+    pub(crate) vsn: &'a Arc<str>,
+    /// Pids that the handler reserved; those it spawned are taken out.
+    pub(crate) reserved: &'a mut Vec<Pid>,
+    /// Actors born, to run once all effects are done.
+    pub(crate) born: &'a mut Vec<Pid>,
+}
+
+impl Release<'_> {
+    fn item(&self, body: Event) -> Item {
+        Item { envelope: Envelope { sender: Some(self.pid), body }, stamp: self.body.version, window: None }
+    }
+
+    fn resolve(&self, to: &Dest) -> Option<Pid> {
+        match to {
+            Dest::Pid(pid) => Some(*pid),
+            Dest::Name(name) => self.shared.names.whereis(name),
+        }
+    }
+
+    fn message(&self, to: &Dest, body: Event) {
+        let item = self.item(body);
+        match self.resolve(to) {
+            Some(pid) => self.shared.send(pid, item),
+            None => self.shared.bounce(item, Undelivered::Nobody),
+        }
+    }
+
+    pub(crate) fn all(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.one(effect);
+        }
+    }
+
+    fn one(&mut self, effect: Effect) {
+        let (shared, pid) = (self.shared, self.pid);
+        match effect {
+            Effect::Send(m) => self.message(&m.to, Event::Info(m.body)),
+            Effect::Cast(m) => self.message(&m.to, Event::Cast(m.body)),
+            Effect::Request(ask) => {
+                let timed = ask.timeout > 0;
+                let era = shared.era.load(std::sync::atomic::Ordering::Acquire);
+                let pending = Pending { id: ask.id, cookie: ask.cookie, vsn: self.vsn.clone(), era, timed };
+                shared.requests.add(pid, pending);
+                if timed {
+                    shared.timers.expect_answer(pid, ask.id, Instant::now() + Duration::from_millis(ask.timeout.into()));
+                }
+                let request = crate::bindings::Request { caller: pid, id: ask.id, body: ask.body };
+                self.message(&ask.to, Event::Call(request));
+            }
+            Effect::Reply(answer) => {
+                if let Some(extras) = &mut self.body.extras {
+                    extras.owed.retain(|&owed| owed != (answer.caller, answer.id));
+                }
+                shared.respond(answer.caller, answer.id, Ok(answer.body), self.body.version);
+            }
+            Effect::Spawn(spawn) => self.spawn(spawn),
+            Effect::Register(name) => {
+                let name: Arc<str> = name.into();
+                let holder = shared.names.register(&name, pid);
+                if holder == pid {
+                    let extras = self.body.extras();
+                    if let Some(before) = extras.name.replace(name.clone())
+                        && before != name
+                    {
+                        shared.names.unregister(&before, pid);
+                    }
+                }
+                shared.send(pid, Item::host(Event::Registered(Registered { name: name.to_string(), holder })));
+            }
+            Effect::Unregister(name) => {
+                shared.names.unregister(&name, pid);
+                if let Some(extras) = &mut self.body.extras
+                    && extras.name.as_deref() == Some(&*name)
+                {
+                    extras.name = None;
+                }
+            }
+            Effect::StartTimer(timer) => {
+                let at = Instant::now() + Duration::from_millis(timer.after_ms.into());
+                shared.timers.start(pid, timer.id, at, timer.body);
+            }
+            Effect::CancelTimer(id) => shared.timers.cancel(pid, id),
+            Effect::Monitor(watched) => self.monitor(watched),
+            Effect::Demonitor(watched) => {
+                shared.monitors.remove(watched, pid);
+                if let Some(extras) = &mut self.body.extras {
+                    extras.monitors.retain(|&m| m != watched);
+                }
+            }
+            Effect::Listen(listen) => shared.net.listen(pid, listen.id, listen.port),
+            Effect::Write(write) => shared.net.write(write.socket, write.bytes),
+            Effect::SetActive(set) => shared.net.set_active(set.socket, set.mode),
+            Effect::Give(give) => shared.net.give(give.socket, pid, give.to),
+            Effect::Close(socket) => shared.net.close(socket),
+        }
+    }
+
+    fn monitor(&mut self, watched: Pid) {
+        self.shared.monitors.add(watched, self.pid);
+        let extras = self.body.extras();
+        if !extras.monitors.contains(&watched) {
+            extras.monitors.push(watched);
+        }
+        // Looked at after it was noted: an end in between is told by one of the two, and the watcher forgets the other.
+        let gone = self.shared.table.get(watched).is_none_or(|slot| slot.mail.lock().run == Run::Free);
+        let reserved = self.reserved.contains(&watched);
+        if gone && !reserved && self.shared.monitors.remove(watched, self.pid) {
+            let down = Event::Down(Down { pid: watched, reason: "noproc".into() });
+            self.shared.send(self.pid, Item::host(down));
+        }
+    }
+
+    fn spawn(&mut self, spawn: Spawn) {
+        self.reserved.retain(|&r| r != spawn.pid);
+        let (shared, pid) = (self.shared, self.pid);
+        let Some(module) = shared.code.module_named(&spawn.module) else { return };
+        if spawn.monitor {
+            self.monitor(spawn.pid);
+        }
+        let name: Option<Arc<str>> = spawn.name.map(Into::into);
+        let birth = Birth { args: spawn.args, parent: Some(pid) };
+        match give_birth(shared, spawn.pid, &module, name, birth, None) {
+            Ok(()) => self.born.push(spawn.pid),
+            Err(reason) => {
+                shared.monitors.remove(spawn.pid, pid);
+                shared.table.release(spawn.pid);
+                shared.send(pid, Item::host(Event::Down(Down { pid: spawn.pid, reason })));
+            }
+        }
+    }
+}
+
+/// Puts an actor that is to be initialised into its reserved slot. It is not queued yet.
+pub(crate) fn give_birth(
+    shared: &Shared,
+    pid: Pid,
+    module: &crate::code::Module,
+    name: Option<Arc<str>>,
+    birth: Birth,
+    root: Option<(Arc<crate::boot::Root>, u32)>,
+) -> Result<(), String> {
+    let Some(slot) = shared.table.get(pid) else { return Err("noproc".into()) };
+    if let Some(name) = &name
+        && shared.names.register(name, pid) != pid
+    {
+        return Err(format!("already_started: the name {name} is taken"));
+    }
+    let extras = (name.is_some() || root.is_some()).then(|| {
+        let mut extras = Box::<crate::actor::Extras>::default();
+        extras.name = name;
+        extras.root = root;
+        extras
+    });
+    let version = module.current.load(std::sync::atomic::Ordering::SeqCst);
+    *slot.body.lock() = Some(Body {
+        module: module.index,
+        version,
+        state: Arc::from([].as_slice()),
+        events: 0,
+        birth: Some(Box::new(birth)),
+        shadow: None,
+        extras,
+    });
+    module.actors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut mail = slot.mail.lock();
+    mail.module = module.index;
+    mail.pause = crate::actor::Pause::No;
+    mail.run = Run::Idle;
+    Ok(())
+}
+
+/// Takes an actor out of the world, and tells all whom it concerns. The caller has taken its body out of the slot.
+pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
+    let Some(slot) = shared.table.get(pid) else { return };
+    let queue = {
+        let mut mail = slot.mail.lock();
+        mail.run = Run::Free;
+        mail.pause = crate::actor::Pause::No;
+        std::mem::take(&mut mail.queue)
+    };
+    shared.table.release(pid);
+    if let Some(module) = shared.code.module(body.module) {
+        module.actors.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    let extras = body.extras.take().map(|e| *e).unwrap_or_default();
+    if let Some(name) = &extras.name {
+        shared.names.unregister(name, pid);
+    }
+    for (caller, id) in extras.owed {
+        shared.respond(caller, id, Err(RequestError::Down(reason.to_owned())), HOST);
+    }
+    for item in queue {
+        match item.envelope.body {
+            Event::Call(call) => shared.respond(call.caller, call.id, Err(RequestError::Down(reason.to_owned())), HOST),
+            Event::Response(Response { .. }) => {}
+            _ => shared.bounce(item, Undelivered::Nobody),
+        }
+    }
+    for watched in extras.monitors {
+        shared.monitors.remove(watched, pid);
+    }
+    for watcher in shared.monitors.take(pid) {
+        shared.send(watcher, Item::host(Event::Down(Down { pid, reason: reason.to_owned() })));
+    }
+    for id in shared.requests.forget(pid) {
+        shared.timers.answered(pid, id);
+    }
+    shared.timers.forget(pid);
+    shared.net.close_all_of(pid);
+    if let Some((root, index)) = extras.root {
+        crate::boot::ended(shared, &root, index, reason);
+    }
+}

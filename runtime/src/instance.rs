@@ -1,0 +1,312 @@
+//! Calls into a module: an instance with its limits and its one door to the host, and the answers that came through it.
+//! An instance is scratch: it is used by many actors, thrown away after a trap, and renewed now and then.
+
+use std::{collections::HashMap, sync::Arc};
+
+use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
+
+use crate::{
+    bindings::{self, Batch, Cx, Direction, Effect, Envelope, Event, GenServer, Level, Migrated, Started},
+    code::Version,
+    node::Shared,
+    table::Pid,
+};
+
+/// A store is an arena: one that is used for ever only grows.
+const CALLS_PER_INSTANCE: u32 = 20_000;
+/// Milliseconds between two looks at the clock of all running handlers.
+pub(crate) const TICK_MS: u64 = 5;
+
+/// How a call failed.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// The guest trapped, ran out of its time or memory, or broke the contract.
+    Trap(String),
+    /// The guest said no.
+    Error(String),
+}
+
+impl Fault {
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Fault::Trap(reason) | Fault::Error(reason) => reason,
+        }
+    }
+}
+
+/// What the host said while a handler ran. Run again, it is told the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Whereis(Option<Pid>),
+    Reserve(Pid),
+}
+
+/// The host as one instance sees it.
+pub(crate) struct Door {
+    limits: StoreLimits,
+    shared: Arc<Shared>,
+    /// Closed for calls that must be pure.
+    open: bool,
+    answers: Vec<Answer>,
+    cursor: usize,
+    logs: Vec<(Level, String)>,
+    log_lines: usize,
+}
+
+impl Door {
+    fn answer(&mut self, call: &str, ask: impl FnOnce(&Shared) -> wasmtime::Result<Answer>) -> wasmtime::Result<Answer> {
+        if !self.open {
+            wasmtime::bail!("host.{call} is for init and handlers only");
+        }
+        if let Some(&answer) = self.answers.get(self.cursor) {
+            self.cursor += 1;
+            return Ok(answer);
+        }
+        let answer = ask(&self.shared)?;
+        self.answers.push(answer);
+        self.cursor += 1;
+        Ok(answer)
+    }
+}
+
+impl bindings::midflight::actor::types::Host for Door {}
+
+impl bindings::Host for Door {
+    fn log(&mut self, level: Level, mut text: String) -> wasmtime::Result<()> {
+        if self.logs.len() < self.log_lines {
+            if text.len() > 4_096 {
+                let cut = (0..=4_096).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+                text.truncate(cut);
+                text.push('…');
+            }
+            self.logs.push((level, text));
+        } else if self.logs.len() == self.log_lines {
+            self.logs.push((Level::Warn, format!("more than {} lines for one call; the rest is dropped", self.log_lines)));
+        }
+        Ok(())
+    }
+
+    fn whereis(&mut self, name: String) -> wasmtime::Result<Option<Pid>> {
+        match self.answer("whereis", |shared| Ok(Answer::Whereis(shared.names.whereis(&name))))? {
+            Answer::Whereis(pid) => Ok(pid),
+            Answer::Reserve(_) => wasmtime::bail!("the handler asked the host for other things when it was run again"),
+        }
+    }
+
+    fn reserve(&mut self) -> wasmtime::Result<Pid> {
+        let answer = self.answer("reserve", |shared| match shared.table.reserve() {
+            Some(pid) => Ok(Answer::Reserve(pid)),
+            None => wasmtime::bail!("the node holds as many actors as limits.actors allows"),
+        })?;
+        match answer {
+            Answer::Reserve(pid) => Ok(pid),
+            Answer::Whereis(_) => wasmtime::bail!("the handler asked the host for other things when it was run again"),
+        }
+    }
+}
+
+/// One instance of one version.
+pub(crate) struct Instance {
+    store: Store<Door>,
+    guest: GenServer,
+    pub(crate) version: Arc<Version>,
+    calls: u32,
+    ticks: u64,
+}
+
+impl Instance {
+    pub(crate) fn new(shared: &Arc<Shared>, version: &Arc<Version>) -> Result<Self, Fault> {
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(shared.limits.instance_memory_mb << 20)
+            .table_elements(100_000)
+            .instances(16)
+            .memories(4)
+            .tables(16)
+            .build();
+        let door = Door {
+            limits,
+            shared: shared.clone(),
+            open: false,
+            answers: Vec::new(),
+            cursor: 0,
+            logs: Vec::new(),
+            log_lines: shared.limits.log_lines,
+        };
+        let mut store = Store::new(&shared.engine, door);
+        store.limiter(|door| &mut door.limits);
+        // One tick more: the first may come at once.
+        let ticks = shared.limits.handler_ms.div_ceil(TICK_MS) + 1;
+        store.set_epoch_deadline(ticks);
+        let guest = version.pre.instantiate(&mut store).map_err(|e| Fault::Trap(trap_text(&e, &[])))?;
+        Ok(Self { store, guest, version: version.clone(), calls: 0, ticks })
+    }
+
+    fn ready(&mut self, open: bool, again: bool) {
+        self.calls += 1;
+        self.store.set_epoch_deadline(self.ticks);
+        let door = self.store.data_mut();
+        door.open = open;
+        if !again {
+            door.cursor = 0;
+            door.answers.clear();
+        }
+        door.logs.clear();
+    }
+
+    fn fault(&self, error: &wasmtime::Error) -> Fault {
+        Fault::Trap(trap_text(error, &self.store.data().logs))
+    }
+
+    /// Lines logged by the last call.
+    pub(crate) fn take_logs(&mut self) -> Vec<(Level, String)> {
+        std::mem::take(&mut self.store.data_mut().logs)
+    }
+
+    /// Pids that the last call reserved.
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = Pid> + '_ {
+        self.store.data().answers.iter().filter_map(|a| match a {
+            Answer::Reserve(pid) => Some(*pid),
+            Answer::Whereis(_) => None,
+        })
+    }
+
+    /// What the host answered to the last call.
+    pub(crate) fn answers(&self) -> Answers {
+        Answers(self.store.data().answers.clone())
+    }
+
+    /// The calls of `handle` that follow, with `again`, are told the same.
+    pub(crate) fn replay(&mut self, answers: &Answers) {
+        let door = self.store.data_mut();
+        door.answers.clone_from(&answers.0);
+        door.cursor = 0;
+    }
+
+    pub(crate) fn init(&mut self, cx: Cx, args: &[u8], again: bool) -> Result<Started, Fault> {
+        self.ready(true, again);
+        match self.guest.call_init(&mut self.store, cx, args) {
+            Ok(Ok(started)) => Ok(started),
+            Ok(Err(reason)) => Err(Fault::Error(reason)),
+            Err(e) => Err(self.fault(&e)),
+        }
+    }
+
+    /// `again`: goes on in the answers given to `replay`.
+    pub(crate) fn handle(&mut self, cx: &[Cx], state: &[u8], events: &[Envelope], again: bool) -> Result<Batch, Fault> {
+        self.ready(true, again);
+        self.guest.call_handle(&mut self.store, cx, state, events).map_err(|e| self.fault(&e))
+    }
+
+    pub(crate) fn code_change(
+        &mut self,
+        direction: Direction,
+        vsn: &str,
+        extra: &[u8],
+        items: &[(Cx, Vec<u8>)],
+    ) -> Result<Vec<Result<Migrated, String>>, Fault> {
+        self.ready(false, false);
+        let results = self.guest.call_code_change(&mut self.store, direction, vsn, extra, items).map_err(|e| self.fault(&e))?;
+        if results.len() != items.len() {
+            return Err(Fault::Trap(format!("code_change gave {} results for {} states", results.len(), items.len())));
+        }
+        Ok(results)
+    }
+
+    pub(crate) fn convert_event(&mut self, direction: Direction, vsn: &str, event: &Event) -> Result<Option<Event>, Fault> {
+        self.ready(false, false);
+        match self.guest.call_convert_event(&mut self.store, direction, vsn, event) {
+            Ok(Ok(event)) => Ok(event),
+            Ok(Err(reason)) => Err(Fault::Error(reason)),
+            Err(e) => Err(self.fault(&e)),
+        }
+    }
+
+    pub(crate) fn on_load(&mut self, config: &[u8]) -> Result<(), Fault> {
+        self.ready(false, false);
+        match self.guest.call_on_load(&mut self.store, config) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(Fault::Error(reason)),
+            Err(e) => Err(self.fault(&e)),
+        }
+    }
+
+    pub(crate) fn terminate(&mut self, cx: Cx, reason: &str, state: &[u8]) -> Result<Vec<Effect>, Fault> {
+        self.ready(false, false);
+        self.guest.call_terminate(&mut self.store, cx, reason, state).map_err(|e| self.fault(&e))
+    }
+
+    pub(crate) fn describe(&mut self, state: &[u8], max: u32) -> Result<String, Fault> {
+        self.ready(false, false);
+        match self.guest.call_describe(&mut self.store, state, max) {
+            Ok(Ok(text)) if text.len() <= max as usize => Ok(text),
+            Ok(Ok(text)) => Err(Fault::Error(format!("it gave {} bytes, {max} were asked for", text.len()))),
+            Ok(Err(reason)) => Err(Fault::Error(reason)),
+            Err(e) => Err(self.fault(&e)),
+        }
+    }
+
+    pub(crate) fn parse(&mut self, text: &str) -> Result<Vec<u8>, Fault> {
+        self.ready(false, false);
+        match self.guest.call_parse(&mut self.store, text) {
+            Ok(Ok(state)) => Ok(state),
+            Ok(Err(reason)) => Err(Fault::Error(reason)),
+            Err(e) => Err(self.fault(&e)),
+        }
+    }
+}
+
+/// The answers of the host to one call.
+#[derive(Default)]
+pub(crate) struct Answers(Vec<Answer>);
+
+fn trap_text(error: &wasmtime::Error, logs: &[(Level, String)]) -> String {
+    let what = match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => "it ran longer than limits.handler_ms".to_owned(),
+        Some(trap) => format!("trap: {trap}"),
+        None => format!("trap: {}", error.root_cause()),
+    };
+    // A panicking guest logs where and why before it traps.
+    match logs.iter().rev().find(|(level, _)| *level == Level::Error) {
+        Some((_, line)) => format!("{what}: {line}"),
+        None => what,
+    }
+}
+
+/// The instances of one thread, at most one a version.
+pub(crate) struct Instances {
+    shared: Arc<Shared>,
+    by_version: HashMap<u32, Instance>,
+    purges: u64,
+}
+
+impl Instances {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), by_version: HashMap::new(), purges: 0 }
+    }
+
+    /// The instance of a version, made when there is none.
+    pub(crate) fn get(&mut self, version: u32) -> Result<&mut Instance, Fault> {
+        let purges = self.shared.code.purges();
+        if purges != self.purges {
+            self.purges = purges;
+            let code = &self.shared.code;
+            self.by_version.retain(|&version, _| code.version(version).is_some());
+        }
+        let worn = self.by_version.get(&version).is_some_and(|i| i.calls >= CALLS_PER_INSTANCE);
+        if worn {
+            self.by_version.remove(&version);
+        }
+        match self.by_version.entry(version) {
+            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let version = self.shared.code.version(version).ok_or_else(|| Fault::Trap("its code was purged".into()))?;
+                Ok(entry.insert(Instance::new(&self.shared, &version)?))
+            }
+        }
+    }
+
+    /// After a trap: the next call gets a fresh one.
+    pub(crate) fn discard(&mut self, version: u32) {
+        self.by_version.remove(&version);
+    }
+}

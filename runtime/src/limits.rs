@@ -1,0 +1,90 @@
+//! Bounds on what actors may use. Each bound has an error or a counter: what hits it hurts the actor that did, no other.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds of one node. The defaults suit a machine with a few cores; `check` says what may be set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Threads that run handlers; 0: one a core.
+    pub workers: usize,
+    /// Actors alive at once.
+    pub actors: u32,
+    /// Bytes of one actor's state.
+    pub state_bytes: usize,
+    /// Bytes of one message.
+    pub message_bytes: usize,
+    /// Messages that wait in one mailbox; more are dead-lettered and counted.
+    pub mailbox: usize,
+    /// Events that one call of a handler may take.
+    pub batch: usize,
+    /// Milliseconds that one call of a handler may run.
+    pub handler_ms: u64,
+    /// Effects of one event.
+    pub effects: usize,
+    /// Lines that one event may log; more are dropped and the drop is logged.
+    pub log_lines: usize,
+    /// MiB of linear memory of one instance.
+    pub instance_memory_mb: usize,
+    /// Bytes that may wait to be written to one connection; more close it.
+    pub socket_buffer_bytes: usize,
+    /// Connections open at once; more are closed when accepted.
+    pub connections: usize,
+    /// Run every handler a second time in a fresh instance and stop the actor when the two differ. For tests.
+    pub hermetic: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            actors: 1_000_000,
+            state_bytes: 64 << 10,
+            message_bytes: 64 << 10,
+            mailbox: 10_000,
+            batch: 64,
+            handler_ms: 100,
+            effects: 1_000,
+            log_lines: 100,
+            instance_memory_mb: 64,
+            socket_buffer_bytes: 4 << 20,
+            connections: 10_000,
+            hermetic: false,
+        }
+    }
+}
+
+impl Limits {
+    /// Says which bound is out of range, if one is.
+    pub fn check(&self) -> Result<(), String> {
+        let range = |name: &str, value: u64, min: u64, max: u64| {
+            if (min..=max).contains(&value) { Ok(()) } else { Err(format!("limits.{name} is {value}; it must be {min} to {max}")) }
+        };
+        range("workers", self.workers as u64, 0, 256)?;
+        range("actors", self.actors.into(), 1, crate::table::CAPACITY.into())?;
+        range("state_bytes", self.state_bytes as u64, 64, 16 << 20)?;
+        range("message_bytes", self.message_bytes as u64, 64, 16 << 20)?;
+        range("mailbox", self.mailbox as u64, 10, 10_000_000)?;
+        range("batch", self.batch as u64, 1, 1_024)?;
+        range("handler_ms", self.handler_ms, 5, 60_000)?;
+        range("effects", self.effects as u64, 1, 65_536)?;
+        range("log_lines", self.log_lines as u64, 0, 10_000)?;
+        range("instance_memory_mb", self.instance_memory_mb as u64, 2, 1_024)?;
+        range("socket_buffer_bytes", self.socket_buffer_bytes as u64, 4_096, 1 << 30)?;
+        range("connections", self.connections as u64, 0, 1_000_000)
+    }
+
+    /// How long one call of a handler may run.
+    pub fn handler_time(&self) -> Duration {
+        Duration::from_millis(self.handler_ms)
+    }
+
+    pub(crate) fn worker_count(&self) -> usize {
+        if self.workers > 0 {
+            return self.workers;
+        }
+        std::thread::available_parallelism().map_or(2, |n| n.get())
+    }
+}

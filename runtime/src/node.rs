@@ -1,0 +1,329 @@
+//! One node: the parts that make it up, and the ways a message takes between them.
+
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::{Mutex, RwLock};
+use wasmtime::{Config as EngineConfig, Engine, OptLevel};
+
+use crate::{
+    Error, Limits,
+    actor::{Item, Pause, Run},
+    bindings::{Event, RequestError, Response, SocketEvent, Timer},
+    code::CodeServer,
+    instance::TICK_MS,
+    monitors::Monitors,
+    names::Names,
+    net::Net,
+    requests::{Pending, Requests},
+    sched::Scheduler,
+    table::{Pid, Table},
+    timers::{self, Timers},
+    turn,
+    upgrade::Txn,
+};
+
+/// What a node is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Bounds on what actors may use.
+    pub limits: Limits,
+    /// Folder for compiled code; none: compiled anew each time.
+    pub cache: Option<PathBuf>,
+    /// Where actors' listeners bind.
+    pub address: IpAddr,
+}
+
+/// What was counted since the node started.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Events that nobody got.
+    pub(crate) dead_letters: AtomicU64,
+    /// Of these: the mailbox was full.
+    pub(crate) overflows: AtomicU64,
+    /// Of these: an event of the other side of a patch could not be converted.
+    pub(crate) unconverted: AtomicU64,
+}
+
+/// What every thread of a node shares.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) engine: Engine,
+    pub(crate) code: CodeServer,
+    pub(crate) table: Table,
+    pub(crate) names: Names,
+    pub(crate) monitors: Monitors,
+    pub(crate) requests: Requests,
+    pub(crate) timers: Timers,
+    pub(crate) sched: Scheduler,
+    pub(crate) net: Net,
+    /// For each worker: one more than the module whose handler it runs, or 0.
+    pub(crate) running: Box<[AtomicU32]>,
+    pub(crate) counters: Counters,
+    pub(crate) started: Instant,
+    /// The one upgrade that is open, in probation, or confirmed and not finished.
+    pub(crate) upgrade: Mutex<Option<Arc<Txn>>>,
+    /// Counts the moments at which current versions changed.
+    pub(crate) era: AtomicU64,
+    /// Ports that actors may listen on.
+    pub(crate) ports: RwLock<HashSet<u16>>,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// Why a message did not reach a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    Nobody,
+    Full,
+}
+
+impl Shared {
+    pub(crate) fn mono(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    pub(crate) fn wall() -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+    }
+
+    /// Puts an event at the end of a mailbox and sees to it that its owner runs.
+    pub(crate) fn deliver(&self, pid: Pid, item: Item) -> Result<(), (Item, Undelivered)> {
+        let Some(slot) = self.table.get(pid) else { return Err((item, Undelivered::Nobody)) };
+        let mut mail = slot.mail.lock();
+        if mail.run == Run::Free || self.table.get(pid).is_none() {
+            return Err((item, Undelivered::Nobody));
+        }
+        let bound = self.limits.mailbox;
+        if mail.queue.len() * 5 >= bound * 4 {
+            self.note_pressure(mail.module);
+            // What the actor itself asked for is bounded by what it asked for.
+            let asked_for = matches!(
+                item.envelope.body,
+                Event::Response(_) | Event::Down(_) | Event::Timer(_) | Event::Registered(_) | Event::Socket(_)
+            );
+            if mail.queue.len() >= bound && !asked_for {
+                return Err((item, Undelivered::Full));
+            }
+        }
+        mail.queue.push_back(item);
+        if mail.run == Run::Idle && mail.pause == Pause::No {
+            mail.run = Run::Queued;
+            drop(mail);
+            self.sched.push(pid);
+        }
+        Ok(())
+    }
+
+    /// A mailbox is nearly full: if its owner waits at a closed gate, the upgrade is to give up.
+    fn note_pressure(&self, module: u32) {
+        if let Some(module) = self.code.module(module)
+            && module.gated()
+            && let Some(txn) = module.upgrade()
+        {
+            txn.pressure.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Delivers, and says so to whom it concerns when that is not possible.
+    pub(crate) fn send(&self, pid: Pid, item: Item) {
+        if let Err((item, why)) = self.deliver(pid, item) {
+            self.bounce(item, why);
+        }
+    }
+
+    /// An event that nobody will handle: a caller is told, everything else is counted.
+    pub(crate) fn bounce(&self, item: Item, why: Undelivered) {
+        if why == Undelivered::Full {
+            self.counters.overflows.fetch_add(1, Ordering::Relaxed);
+        }
+        match item.envelope.body {
+            Event::Call(call) => {
+                let error = match why {
+                    Undelivered::Nobody => RequestError::Down("noproc".into()),
+                    Undelivered::Full => RequestError::Overflow,
+                };
+                self.respond(call.caller, call.id, Err(error), crate::actor::HOST);
+            }
+            Event::Cast(_) | Event::Info(_) | Event::Socket(SocketEvent::Data(_)) => {
+                self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+            }
+            // The asker is gone, and with it the question.
+            _ => {}
+        }
+    }
+
+    /// Answers a request, once: whoever comes second finds nothing to answer.
+    pub(crate) fn respond(&self, caller: Pid, id: u64, outcome: Result<Vec<u8>, RequestError>, stamp: u32) {
+        let Some(pending) = self.requests.take(caller, id) else { return };
+        if pending.timed {
+            self.timers.answered(caller, id);
+        }
+        self.answer(caller, pending, outcome, stamp);
+    }
+
+    fn answer(&self, caller: Pid, pending: Pending, outcome: Result<Vec<u8>, RequestError>, stamp: u32) {
+        let issued_by = (pending.era != self.era.load(Ordering::Acquire)).then(|| pending.vsn.to_string());
+        let response = Response { id: pending.id, cookie: pending.cookie, issued_by, outcome };
+        let mut item = Item::host(Event::Response(response));
+        item.stamp = stamp;
+        // The asker may be gone; then nobody waits for it.
+        let _ = self.deliver(caller, item);
+    }
+
+    pub(crate) fn request_timed_out(&self, caller: Pid, id: u64) {
+        if let Some(pending) = self.requests.take(caller, id) {
+            self.answer(caller, pending, Err(RequestError::Timeout), crate::actor::HOST);
+        }
+    }
+
+    pub(crate) fn timer_fired(&self, pid: Pid, id: u64, body: Vec<u8>) {
+        // The actor may have ended since.
+        let _ = self.deliver(pid, Item::host(Event::Timer(Timer { id, body })));
+    }
+
+    /// Queues an actor that has something to do, unless it is queued or held.
+    pub(crate) fn wake(&self, pid: Pid) {
+        let Some(slot) = self.table.get(pid) else { return };
+        let mut mail = slot.mail.lock();
+        if mail.run == Run::Idle && mail.pause == Pause::No {
+            mail.run = Run::Queued;
+            drop(mail);
+            self.sched.push(pid);
+        }
+    }
+
+    /// Lifts a pause, if it is of this kind, and lets the actor run.
+    pub(crate) fn unpause(&self, pid: Pid, kind: Pause) {
+        let Some(slot) = self.table.get(pid) else { return };
+        let mut mail = slot.mail.lock();
+        if mail.pause != kind {
+            return;
+        }
+        mail.pause = Pause::No;
+        if mail.run == Run::Idle {
+            mail.run = Run::Queued;
+            drop(mail);
+            self.sched.push(pid);
+        }
+    }
+}
+
+/// A running node. Dropped, it stops its threads; its actors end with it.
+pub struct Node {
+    pub(crate) shared: Arc<Shared>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+impl Node {
+    /// Starts the threads of a node without any actor.
+    pub fn start(config: Config) -> Result<Node, Error> {
+        let system = |what: &'static str| move |e: &dyn std::fmt::Display| Error::System { what, reason: e.to_string() };
+        config.limits.check().map_err(|reason| Error::System { what: "limits", reason })?;
+        let engine = Engine::new(&engine_config()).map_err(|e| system("the WebAssembly engine")(&e))?;
+        let workers = config.limits.worker_count();
+        let (sched, queues) = Scheduler::new(workers);
+        let net = Net::new(config.address, &config.limits).map_err(|e| system("the I/O thread")(&e))?;
+        let shared = Arc::new(Shared {
+            code: CodeServer::new(&engine, config.cache)?,
+            engine,
+            table: Table::new(config.limits.actors),
+            names: Names::default(),
+            monitors: Monitors::default(),
+            requests: Requests::default(),
+            timers: Timers::default(),
+            sched,
+            net,
+            running: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            counters: Counters::default(),
+            started: Instant::now(),
+            upgrade: Mutex::default(),
+            era: AtomicU64::new(1),
+            ports: RwLock::default(),
+            stopping: AtomicBool::new(false),
+            limits: config.limits,
+        });
+        shared.net.attach(&shared);
+        let mut threads = Vec::new();
+        for (index, queue) in queues.into_iter().enumerate() {
+            let shared = shared.clone();
+            let worker = std::thread::Builder::new()
+                .name(format!("mf-worker-{index}"))
+                .stack_size(2 << 20)
+                .spawn(move || turn::run(&shared, index, queue))
+                .map_err(|e| system("a worker thread")(&e))?;
+            threads.push(worker);
+        }
+        threads.push(timers::spawn(&shared).map_err(|e| system("the timer thread")(&e))?);
+        threads.push(tick(&shared).map_err(|e| system("the clock thread")(&e))?);
+        Ok(Node { shared, threads: Mutex::new(threads) })
+    }
+
+    /// Stops taking connections and lets mailboxes run empty, for at most this long; then everything stops.
+    /// False: the time was up first.
+    pub fn drain(&self, deadline: Duration) -> bool {
+        self.shared.net.stop_accepting();
+        let end = Instant::now() + deadline;
+        let mut calm = 0;
+        while Instant::now() < end && calm < 3 {
+            // Three looks in a row: an actor between two queues is in neither.
+            calm = if self.shared.sched.busy.load(Ordering::SeqCst) == 0 { calm + 1 } else { 0 };
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        self.shared.net.flush(end);
+        self.stop();
+        calm >= 3
+    }
+
+    fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.sched.stop();
+        self.shared.timers.stop();
+        self.shared.net.stop();
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn engine_config() -> EngineConfig {
+    let mut config = EngineConfig::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(true)
+        .relaxed_simd_deterministic(true)
+        .max_wasm_stack(512 << 10);
+    config
+}
+
+/// The clock that running handlers are held against.
+fn tick(shared: &Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let node = Arc::downgrade(shared);
+    std::thread::Builder::new().name("mf-clock".into()).spawn(move || {
+        loop {
+            std::thread::park_timeout(Duration::from_millis(TICK_MS));
+            let Some(shared) = node.upgrade() else { return };
+            if shared.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            shared.engine.increment_epoch();
+        }
+    })
+}

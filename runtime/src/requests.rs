@@ -1,0 +1,63 @@
+//! Requests on their way: who asked, what comes back with the answer, and who will never answer any more.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+
+use crate::table::Pid;
+
+const SHARDS: usize = 64;
+
+/// A request that is not answered yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    pub(crate) id: u64,
+    pub(crate) cookie: Vec<u8>,
+    /// Vsn of the code that asked, and when that was current.
+    pub(crate) vsn: Arc<str>,
+    pub(crate) era: u64,
+    /// It has a deadline among the timers.
+    pub(crate) timed: bool,
+}
+
+/// All of a node, by caller.
+pub(crate) struct Requests(Box<[Mutex<HashMap<Pid, Vec<Pending>>>]>);
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+    }
+}
+
+impl Requests {
+    fn shard(&self, caller: Pid) -> &Mutex<HashMap<Pid, Vec<Pending>>> {
+        &self.0[caller as usize % SHARDS]
+    }
+
+    pub(crate) fn add(&self, caller: Pid, pending: Pending) {
+        self.shard(caller).lock().entry(caller).or_default().push(pending);
+    }
+
+    /// The request, if it is still waiting: whoever takes it answers it.
+    pub(crate) fn take(&self, caller: Pid, id: u64) -> Option<Pending> {
+        let mut shard = self.shard(caller).lock();
+        let waiting = shard.get_mut(&caller)?;
+        let at = waiting.iter().position(|p| p.id == id)?;
+        let pending = waiting.swap_remove(at);
+        if waiting.is_empty() {
+            shard.remove(&caller);
+        }
+        Some(pending)
+    }
+
+    /// Ids of the requests that this actor waits for.
+    pub(crate) fn of(&self, caller: Pid) -> Vec<u64> {
+        self.shard(caller).lock().get(&caller).map_or_else(Vec::new, |all| all.iter().map(|p| p.id).collect())
+    }
+
+    /// Forgets all requests of an actor that is gone; gives those that had a deadline.
+    pub(crate) fn forget(&self, caller: Pid) -> Vec<u64> {
+        let gone = self.shard(caller).lock().remove(&caller).unwrap_or_default();
+        gone.iter().filter(|p| p.timed).map(|p| p.id).collect()
+    }
+}

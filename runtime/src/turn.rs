@@ -1,0 +1,536 @@
+//! One turn of one actor: take what waits, run it as one call, commit. Handling an event is a transaction: its effects
+//! and its state are released together or not at all. When a batch fails nothing of it was released; its events are run
+//! again one by one, with the same answers, so that only the one that fails is held against the actor.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use crossbeam_deque::Worker as Queue;
+
+use crate::{
+    actor::{Birth, Body, Item, Mail, Pause, Run},
+    bindings::{Batch, Cx, Down, Effect, Envelope, Event, Next, Step},
+    code::{Module, Version},
+    effects::{self, Release},
+    instance::{Answers, Fault, Instance, Instances},
+    node::Shared,
+    table::{Pid, Slot},
+    upgrade::{Phase, Settled, Shadow, settle},
+};
+
+/// Ids that one event may give away.
+const IDS_PER_EVENT: u32 = 16;
+
+/// The life of a worker thread.
+pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
+    shared.sched.adopt(queue);
+    let mut worker = Worker {
+        shared: shared.clone(),
+        index,
+        instances: Instances::new(shared),
+        modules: HashMap::new(),
+        random: seed(),
+        reserved: Vec::new(),
+        born: Vec::new(),
+    };
+    let mut turn = 0_u32;
+    while let Some(pid) = shared.sched.pop(turn) {
+        turn = turn.wrapping_add(1);
+        worker.turn(pid);
+        shared.sched.done();
+    }
+}
+
+fn seed() -> u64 {
+    // Without random numbers from the machine there are still different ones for each worker.
+    getrandom::u64().unwrap_or_else(|_| Shared::wall()) | 1
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    instances: Instances,
+    modules: HashMap<u32, Arc<Module>>,
+    random: u64,
+    /// Pids reserved in this turn and not spawned yet.
+    reserved: Vec<Pid>,
+    born: Vec<Pid>,
+}
+
+/// How a turn goes on after its events.
+enum After {
+    Live,
+    End(String),
+}
+
+impl Worker {
+    fn turn(&mut self, pid: Pid) {
+        let shared = self.shared.clone();
+        let Some(slot) = shared.table.get(pid) else { return };
+        let mut guard = slot.body.lock();
+        let Some(body) = guard.as_mut() else { return };
+        let module = self.module(body.module);
+        // Published before the gate is looked at; a suspending thread closes the gate before it looks here.
+        let running = &shared.running[self.index];
+        running.store(module.index + 1, Ordering::SeqCst);
+        if module.gated() {
+            running.store(0, Ordering::SeqCst);
+            drop(guard);
+            if !module.wait_at_gate(pid) {
+                shared.sched.push(pid);
+            }
+            return;
+        }
+        let after = self.take_turn(pid, slot, body, &module);
+        match after {
+            After::Live => finish_turn(&shared, pid, slot),
+            After::End(reason) => {
+                if let Some(body) = guard.take() {
+                    drop(guard);
+                    effects::bury(&shared, pid, body, &reason);
+                }
+            }
+        }
+        running.store(0, Ordering::SeqCst);
+        for pid in self.reserved.drain(..) {
+            shared.table.release(pid);
+        }
+        for born in self.born.drain(..) {
+            shared.wake(born);
+        }
+    }
+
+    fn module(&mut self, index: u32) -> Arc<Module> {
+        let code = &self.shared.code;
+        // Modules are never taken away from the list.
+        self.modules.entry(index).or_insert_with(|| code.module(index).expect("an actor's module is loaded")).clone()
+    }
+
+    fn take_turn(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>) -> After {
+        match settle(&self.shared, &mut self.instances, pid, slot, body) {
+            Settled::Go => {}
+            Settled::Stop(reason) => {
+                if let Some(version) = self.shared.code.version(body.version) {
+                    self.terminate(pid, body, &version, &reason);
+                }
+                return After::End(reason);
+            }
+        }
+        if let Some(birth) = body.birth.take() {
+            return self.init(pid, body, module, *birth);
+        }
+        let Some(items) = self.take(&mut slot.mail.lock()) else { return After::Live };
+        if items.is_empty() {
+            return After::Live;
+        }
+        self.handle(pid, slot, body, module, items)
+    }
+
+    /// None: the actor is paused.
+    fn take(&self, mail: &mut Mail) -> Option<Vec<Item>> {
+        if mail.pause != Pause::No {
+            return None;
+        }
+        mail.run = Run::Running;
+        let n = mail.queue.len().min(self.shared.limits.batch);
+        Some(mail.queue.drain(..n).collect())
+    }
+
+    fn cx(&mut self, pid: Pid, events: u64, wall: u64, mono: u64) -> Cx {
+        // xorshift64*: the guest wants numbers that differ, not secrets.
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        let seed = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        Cx { me: pid, wall, mono, seed, id_base: (events + 1) << IDS_PER_EVENT }
+    }
+
+    fn init(&mut self, pid: Pid, body: &mut Body, module: &Arc<Module>, birth: Birth) -> After {
+        // Chosen now: an actor born while an upgrade went on starts on what is current.
+        body.version = module.current.load(Ordering::SeqCst);
+        let cx = self.cx(pid, 0, Shared::wall(), self.shared.mono());
+        let (result, version) = match self.instances.get(body.version) {
+            Ok(instance) => {
+                let result = instance.init(cx, &birth.args, false);
+                let answers = instance.answers();
+                self.reserved.extend(instance.reserved());
+                log(&self.shared, instance, pid, body);
+                let result = result.and_then(|started| {
+                    let state = started.state.len();
+                    effects::check(&self.shared, &started.effects, &self.reserved).map_err(Fault::Trap)?;
+                    check_state(&self.shared, state).map_err(Fault::Trap)?;
+                    if self.shared.limits.hermetic {
+                        let mut fresh = Instance::new(&self.shared, &instance.version)?;
+                        fresh.replay(&answers);
+                        let again = fresh.init(cx, &birth.args, true)?;
+                        if again != started {
+                            return Err(Fault::Trap("hermetic: init gave something else when it was run again".into()));
+                        }
+                    }
+                    Ok(started)
+                });
+                (result, instance.version.clone())
+            }
+            Err(fault) => {
+                return self.init_failed(pid, body, &birth, None, &fault);
+            }
+        };
+        let started = match result {
+            Ok(started) => started,
+            Err(fault) => return self.init_failed(pid, body, &birth, Some(&version), &fault),
+        };
+        body.state = started.state.into();
+        body.events = 1;
+        if let Some(txn) = module.upgrade() {
+            // Unknown to whoever copied the states: it has to be looked at.
+            let mut shadow = Box::new(Shadow::new(&txn));
+            shadow.mark(pid);
+            body.shadow = Some(shadow);
+        }
+        self.release(pid, body, &version, started.effects);
+        if let Some((root, index)) = body.extras.as_ref().and_then(|e| e.root.clone()) {
+            root.started(index, Ok(()));
+        }
+        After::Live
+    }
+
+    fn init_failed(&mut self, pid: Pid, body: &mut Body, birth: &Birth, version: Option<&Version>, fault: &Fault) -> After {
+        let reason = fault.reason().to_owned();
+        if let Some(version) = version {
+            count(version, fault);
+        }
+        if matches!(fault, Fault::Trap(_)) {
+            self.instances.discard(body.version);
+        }
+        tracing::warn!(actor = %body.label(pid), reason, "init failed");
+        if let Some(parent) = birth.parent {
+            // Told once, whether or not it asked to watch.
+            self.shared.monitors.remove(pid, parent);
+            self.shared.send(parent, Item::host(Event::Down(Down { pid, reason: reason.clone() })));
+        }
+        if let Some((root, index)) = body.extras.as_ref().and_then(|e| e.root.clone()) {
+            root.started(index, Err(reason.clone()));
+        }
+        After::End(reason)
+    }
+
+    fn handle(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, items: Vec<Item>) -> After {
+        let (wall, mono) = (Shared::wall(), self.shared.mono());
+        let cx: Vec<Cx> = (0..items.len() as u64).map(|n| self.cx(pid, body.events + n, wall, mono)).collect();
+        let mut windows = Vec::new();
+        let mut stamps = Vec::with_capacity(items.len());
+        let mut envelopes = Vec::with_capacity(items.len());
+        for item in items {
+            stamps.push(item.stamp);
+            envelopes.push(item.envelope);
+            windows.push(item.window);
+        }
+        let mut work = Work { cx, envelopes, stamps, windows, at: 0 };
+        let (result, answers) = self.call(pid, body, &work, false);
+        match result {
+            Ok(batch) => self.commit(pid, slot, body, module, &mut work, batch),
+            Err(fault) if work.len() == 1 => self.failed(pid, slot, body, module, work, fault),
+            Err(_) => self.one_by_one(pid, slot, body, module, work, &answers),
+        }
+    }
+
+    /// Nothing of the batch was released: the same again, event by event, with the same answers from the host.
+    fn one_by_one(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, mut work: Work, answers: &Answers) -> After {
+        match self.instances.get(body.version) {
+            Ok(instance) => instance.replay(answers),
+            Err(fault) => return self.failed(pid, slot, body, module, work, fault),
+        }
+        while work.len() > 0 {
+            if module.gated() {
+                // An upgrade waits for this worker; the rest is as it was.
+                work.give_back(slot);
+                return After::Live;
+            }
+            let mut single = work.single();
+            match self.call(pid, body, &single, true).0 {
+                Ok(batch) => {
+                    let after = self.commit(pid, slot, body, module, &mut single, batch);
+                    let paused = slot.mail.lock().pause != Pause::No;
+                    if paused || matches!(after, After::End(_)) {
+                        work.give_back_behind(slot, paused);
+                        return after;
+                    }
+                }
+                Err(fault) => {
+                    work.give_back(slot);
+                    return self.failed(pid, slot, body, module, single, fault);
+                }
+            }
+        }
+        After::Live
+    }
+
+    /// One call of `handle`, checked. `again`: the host goes on in the answers it was told to give.
+    fn call(&mut self, pid: Pid, body: &Body, work: &Work, again: bool) -> (Result<Batch, Fault>, Answers) {
+        let instance = match self.instances.get(body.version) {
+            Ok(instance) => instance,
+            Err(fault) => return (Err(fault), Answers::default()),
+        };
+        let cx = &work.cx[work.at..];
+        let envelopes = &work.envelopes[work.at..];
+        let result = instance.handle(cx, &body.state, envelopes, again);
+        let answers = instance.answers();
+        for pid in instance.reserved() {
+            if !self.reserved.contains(&pid) {
+                self.reserved.push(pid);
+            }
+        }
+        log(&self.shared, instance, pid, body);
+        let shared = &self.shared;
+        let reserved = &self.reserved;
+        let result = result.and_then(|batch| {
+            check_batch(shared, &batch, envelopes.len(), reserved).map_err(Fault::Trap)?;
+            if shared.limits.hermetic && !again {
+                let mut fresh = Instance::new(shared, &instance.version)?;
+                fresh.replay(&answers);
+                if fresh.handle(cx, &body.state, envelopes, true)? != batch {
+                    return Err(Fault::Trap("hermetic: the handler gave something else when it was run again".into()));
+                }
+            }
+            Ok(batch)
+        });
+        if matches!(result, Err(Fault::Trap(_))) {
+            self.instances.discard(body.version);
+        }
+        (result, answers)
+    }
+
+    fn commit(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, work: &mut Work, batch: Batch) -> After {
+        let Some(version) = self.shared.code.version(body.version) else {
+            return After::End("its code was purged".into());
+        };
+        let done = batch.steps.len();
+        let changed = batch.state.is_some();
+        if let Some(state) = batch.state {
+            body.state = state.into();
+        }
+        if done > 0
+            && let Some(shadow) = &mut body.shadow
+            && (changed || shadow.txn.phase() != Phase::Open)
+        {
+            shadow.mark(pid);
+        }
+        version.counters.events.fetch_add(done as u64, Ordering::Relaxed);
+        let mut stop = None;
+        for Step { effects, next } in batch.steps {
+            let at = work.at;
+            work.windows[at] = None;
+            note_call(body, &work.envelopes[at].body, &effects);
+            work.at += 1;
+            body.events += 1;
+            self.release(pid, body, &version, effects);
+            if let Next::Stop(reason) = next {
+                stop = Some(reason);
+            }
+        }
+        if let Some(reason) = stop {
+            work.give_back(slot);
+            self.terminate(pid, body, &version, &reason);
+            return After::End(reason);
+        }
+        if let Some(reason) = batch.error {
+            let single = work.single();
+            work.give_back(slot);
+            return self.failed(pid, slot, body, module, single, Fault::Error(reason));
+        }
+        After::Live
+    }
+
+    fn release(&mut self, pid: Pid, body: &mut Body, version: &Version, effects: Vec<Effect>) {
+        if effects.is_empty() {
+            return;
+        }
+        let shared = self.shared.clone();
+        let mut release =
+            Release { shared: &shared, pid, body, vsn: &version.vsn_text, reserved: &mut self.reserved, born: &mut self.born };
+        release.all(effects);
+    }
+
+    /// The one event of `work` failed: in probation its actor is parked with it, else it ends.
+    fn failed(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, mut work: Work, fault: Fault) -> After {
+        let version = self.shared.code.version(body.version);
+        if let Some(version) = &version {
+            count(version, &fault);
+        }
+        if let Some(txn) = module.upgrade()
+            && txn.change(module.index).is_some_and(|change| change.to == body.version)
+        {
+            // Under this lock the phase cannot leave probation unnoticed: who ends it takes the list afterwards.
+            let mut parked = txn.parked.lock();
+            if txn.phase() == Phase::Probation {
+                tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "parked in probation");
+                work.give_back(slot);
+                slot.mail.lock().pause = Pause::Parked;
+                if let Some(shadow) = &mut body.shadow {
+                    shadow.failed = Some(fault.reason().to_owned());
+                }
+                parked.push((pid, fault.reason().to_owned()));
+                return After::Live;
+            }
+        }
+        tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "crashed");
+        // The caller of the event that failed is told by the burial, as are those behind it.
+        if let Some(Event::Call(call)) = work.envelopes.get(work.at).map(|e| &e.body) {
+            body.extras().owed.push((call.caller, call.id));
+        }
+        if let Some(version) = version {
+            self.terminate(pid, body, &version, fault.reason());
+        }
+        After::End(fault.reason().to_owned())
+    }
+
+    fn terminate(&mut self, pid: Pid, body: &mut Body, version: &Version, reason: &str) {
+        let cx = self.cx(pid, body.events, Shared::wall(), self.shared.mono());
+        let Ok(instance) = self.instances.get(body.version) else { return };
+        let result = instance.terminate(cx, reason, &body.state);
+        log(&self.shared, instance, pid, body);
+        let effects = match result {
+            Ok(effects) => effects,
+            Err(fault) => {
+                self.instances.discard(body.version);
+                tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "terminate failed");
+                return;
+            }
+        };
+        let allowed = |e: &Effect| matches!(e, Effect::Send(_) | Effect::Cast(_) | Effect::Reply(_) | Effect::Write(_));
+        let (effects, dropped): (Vec<_>, Vec<_>) = effects.into_iter().partition(allowed);
+        if !dropped.is_empty() {
+            tracing::warn!(actor = %body.label(pid), dropped = dropped.len(), "terminate asked for what it may not");
+        }
+        match effects::check(&self.shared, &effects, &[]) {
+            Ok(()) => self.release(pid, body, version, effects),
+            Err(reason) => tracing::warn!(actor = %body.label(pid), reason, "terminate asked for too much"),
+        }
+    }
+}
+
+/// The events of one turn; those before `at` are done.
+struct Work {
+    cx: Vec<Cx>,
+    envelopes: Vec<Envelope>,
+    stamps: Vec<u32>,
+    windows: Vec<Option<crate::net::Window>>,
+    at: usize,
+}
+
+impl Work {
+    fn len(&self) -> usize {
+        self.envelopes.len() - self.at
+    }
+
+    /// The next event as work of its own; here it counts as done.
+    fn single(&mut self) -> Work {
+        let at = self.at;
+        self.at += 1;
+        let empty = Envelope { sender: None, body: Event::Cast(Vec::new()) };
+        Work {
+            cx: vec![self.cx[at]],
+            envelopes: vec![std::mem::replace(&mut self.envelopes[at], empty)],
+            stamps: vec![self.stamps[at]],
+            windows: vec![self.windows[at].take()],
+            at: 0,
+        }
+    }
+
+    /// What is not done goes back to the head of the mailbox, in order.
+    fn give_back(&mut self, slot: &Slot) {
+        self.give_back_after(slot, 0);
+    }
+
+    /// The same, behind the event that is there already when the actor was parked with it.
+    fn give_back_behind(&mut self, slot: &Slot, parked: bool) {
+        self.give_back_after(slot, usize::from(parked));
+    }
+
+    fn give_back_after(&mut self, slot: &Slot, keep: usize) {
+        let at = self.at;
+        let envelopes = self.envelopes.drain(at..);
+        let rest = envelopes.zip(self.stamps.drain(at..)).zip(self.windows.drain(at..));
+        let rest = rest.map(|((envelope, stamp), window)| Item { envelope, stamp, window });
+        let mut mail = slot.mail.lock();
+        let head: Vec<Item> = mail.queue.drain(..keep).collect();
+        for item in head.into_iter().chain(rest).rev() {
+            mail.queue.push_front(item);
+        }
+    }
+}
+
+fn finish_turn(shared: &Shared, pid: Pid, slot: &Slot) {
+    let mut mail = slot.mail.lock();
+    if mail.pause == Pause::No && !mail.queue.is_empty() {
+        mail.run = Run::Queued;
+        drop(mail);
+        shared.sched.push(pid);
+        return;
+    }
+    mail.run = Run::Idle;
+    if mail.queue.is_empty() {
+        // An idle actor costs no more than its state.
+        mail.queue = std::collections::VecDeque::new();
+    }
+}
+
+/// A call that was taken without an answer is owed one.
+fn note_call(body: &mut Body, event: &Event, effects: &[Effect]) {
+    let Event::Call(call) = event else { return };
+    let answered = effects.iter().any(|e| matches!(e, Effect::Reply(a) if a.caller == call.caller && a.id == call.id));
+    if !answered {
+        body.extras().owed.push((call.caller, call.id));
+    }
+}
+
+fn count(version: &Version, fault: &Fault) {
+    let counter = match fault {
+        Fault::Trap(_) => &version.counters.traps,
+        Fault::Error(_) => &version.counters.errors,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn check_state(shared: &Shared, bytes: usize) -> Result<(), String> {
+    let bound = shared.limits.state_bytes;
+    if bytes > bound { Err(format!("a state of {bytes} bytes; limits.state_bytes is {bound}")) } else { Ok(()) }
+}
+
+fn check_batch(shared: &Shared, batch: &Batch, events: usize, reserved: &[Pid]) -> Result<(), String> {
+    if let Some(state) = &batch.state {
+        check_state(shared, state.len())?;
+    }
+    let steps = batch.steps.len();
+    let stopped = batch.steps.iter().position(|s| matches!(s.next, Next::Stop(_)));
+    let complete = match (&batch.error, stopped) {
+        (Some(_), Some(_)) => false,
+        (Some(_), None) => steps < events,
+        (None, Some(at)) => at + 1 == steps && steps <= events,
+        (None, None) => steps == events,
+    };
+    if !complete {
+        return Err(format!("handle gave {steps} steps for {events} events"));
+    }
+    batch.steps.iter().try_for_each(|step| effects::check(shared, &step.effects, reserved))
+}
+
+pub(crate) fn log(shared: &Shared, instance: &mut Instance, pid: Pid, body: &Body) {
+    use crate::bindings::Level;
+    let logs = instance.take_logs();
+    if logs.is_empty() {
+        return;
+    }
+    let (actor, module) = (body.label(pid), shared.code.module(body.module).map(|m| m.name.to_string()).unwrap_or_default());
+    for (level, text) in logs {
+        match level {
+            Level::Debug => tracing::debug!(target: "actor", actor, module, "{text}"),
+            Level::Info => tracing::info!(target: "actor", actor, module, "{text}"),
+            Level::Warn => tracing::warn!(target: "actor", actor, module, "{text}"),
+            Level::Error => tracing::error!(target: "actor", actor, module, "{text}"),
+        }
+    }
+}
+

@@ -1,0 +1,300 @@
+//! Migrating copies of states: in chunks, by the newer code, on as many threads as there are workers. Nothing here
+//! changes what an actor runs on; the results wait in its shadow until the upgrade resumes or is dropped.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use midflight_patch::Update;
+use parking_lot::Mutex;
+
+use crate::{
+    OnDownFailure,
+    actor::State,
+    bindings::{Cx, Direction, Migrated},
+    error::{ActorFailure, MAX_FAILING},
+    instance::{Fault, Instance, Instances},
+    node::Shared,
+    table::Pid,
+    upgrade::txn::{Change, Shadow, Staged, Txn, Way},
+};
+
+/// States in one call of `code_change`.
+const CHUNK: usize = 64;
+/// Below this many actors a second thread costs more than it gives.
+const PER_THREAD: usize = 512;
+
+/// Which actors to look at.
+pub(crate) enum Which {
+    /// Every slot of the table.
+    All,
+    Listed(Vec<Pid>),
+}
+
+/// To which side the copies are migrated.
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    /// Staged for resume. The first failure counts.
+    Forward,
+    /// A way back for a rollback; a failure gets the way that the order says.
+    Back(OnDownFailure),
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) migrated: u64,
+    pub(crate) failing: Vec<ActorFailure>,
+    /// Time of all threads together.
+    pub(crate) cost: Duration,
+    /// The deadline came first.
+    pub(crate) late: bool,
+}
+
+/// Migrates copies until all are done, the deadline comes, or too many fail.
+pub(crate) fn migrate(shared: &Arc<Shared>, txn: &Arc<Txn>, own: &mut Instances, which: Which, goal: Goal, deadline: Instant) -> Outcome {
+    let total = match &which {
+        Which::All => shared.table.extent() as usize,
+        Which::Listed(pids) => pids.len(),
+    };
+    let job = Job {
+        shared,
+        txn,
+        which: &which,
+        goal,
+        deadline,
+        total,
+        next: AtomicUsize::new(0),
+        migrated: AtomicU64::new(0),
+        cost: AtomicU64::new(0),
+        failing: Mutex::default(),
+        late: AtomicBool::new(false),
+    };
+    let threads = (total / PER_THREAD).clamp(1, shared.limits.worker_count());
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| job.run(&mut Instances::new(shared)));
+        }
+        job.run(own);
+    });
+    Outcome {
+        migrated: job.migrated.into_inner(),
+        failing: job.failing.into_inner(),
+        cost: Duration::from_nanos(job.cost.into_inner()),
+        late: job.late.into_inner(),
+    }
+}
+
+struct Job<'a> {
+    shared: &'a Arc<Shared>,
+    txn: &'a Arc<Txn>,
+    which: &'a Which,
+    goal: Goal,
+    deadline: Instant,
+    total: usize,
+    next: AtomicUsize,
+    migrated: AtomicU64,
+    cost: AtomicU64,
+    failing: Mutex<Vec<ActorFailure>>,
+    late: AtomicBool,
+}
+
+/// Copies that wait for one call.
+#[derive(Default)]
+struct Chunk {
+    pids: Vec<Pid>,
+    items: Vec<(Cx, Vec<u8>)>,
+}
+
+impl Job<'_> {
+    fn run(&self, instances: &mut Instances) {
+        let start = Instant::now();
+        let mut chunks: HashMap<u32, Chunk> = HashMap::new();
+        while !self.over() {
+            let from = self.next.fetch_add(CHUNK, Ordering::Relaxed);
+            if from >= self.total {
+                break;
+            }
+            for at in from..(from + CHUNK).min(self.total) {
+                match self.which {
+                    Which::All => {
+                        if let Some((pid, _, mut body)) = self.shared.table.at(at as u32) {
+                            self.copy(pid, body.as_mut(), &mut chunks);
+                        }
+                    }
+                    Which::Listed(pids) => {
+                        if let Some(slot) = self.shared.table.get(pids[at]) {
+                            self.copy(pids[at], slot.body.lock().as_mut(), &mut chunks);
+                        }
+                    }
+                }
+            }
+            for (&module, chunk) in &mut chunks {
+                if chunk.pids.len() >= CHUNK {
+                    self.flush(instances, module, chunk);
+                }
+            }
+        }
+        for (module, mut chunk) in chunks {
+            if !self.over() {
+                self.flush(instances, module, &mut chunk);
+            }
+        }
+        self.cost.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    fn over(&self) -> bool {
+        if Instant::now() >= self.deadline {
+            self.late.store(true, Ordering::Relaxed);
+        }
+        self.late.load(Ordering::Relaxed) || self.failing.lock().len() >= MAX_FAILING
+    }
+
+    /// Takes a copy of an affected actor's state. One that has died, or is not born yet, needs none.
+    fn copy(&self, pid: Pid, body: Option<&mut crate::actor::Body>, chunks: &mut HashMap<u32, Chunk>) {
+        let Some(body) = body else { return };
+        let Some(change) = self.txn.change(body.module) else { return };
+        let stands_on = match self.goal {
+            Goal::Forward => change.from,
+            Goal::Back(_) => change.to,
+        };
+        if body.birth.is_some() || body.version != stands_on {
+            return;
+        }
+        let shadow = body.shadow.get_or_insert_with(|| Box::new(Shadow::new(self.txn)));
+        shadow.listed = false;
+        if change.update == Update::Soft {
+            self.place(pid, shadow, Staged { state: body.state.clone(), redeliver: Vec::new() });
+            self.migrated.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let cx = Cx {
+            me: pid,
+            wall: Shared::wall(),
+            mono: self.shared.mono(),
+            seed: pid.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            id_base: (body.events + 1) << 16,
+        };
+        let chunk = chunks.entry(body.module).or_default();
+        chunk.pids.push(pid);
+        chunk.items.push((cx, body.state.to_vec()));
+    }
+
+    fn place(&self, pid: Pid, shadow: &mut Shadow, staged: Staged) {
+        if !staged.redeliver.is_empty() {
+            self.txn.wake.lock().push(pid);
+        }
+        match self.goal {
+            Goal::Forward => shadow.staged = Some(staged),
+            Goal::Back(_) => shadow.way_back = Some(Way::Migrate(staged)),
+        }
+    }
+
+    fn flush(&self, instances: &mut Instances, module: u32, chunk: &mut Chunk) {
+        let Some(change) = self.txn.change(module) else { return };
+        if chunk.pids.is_empty() {
+            return;
+        }
+        let results = self.call(instances, change, &chunk.items);
+        for (&pid, result) in chunk.pids.iter().zip(results) {
+            let result = result.and_then(|migrated| {
+                let bound = self.shared.limits.state_bytes;
+                if migrated.state.len() > bound {
+                    return Err(format!("a state of {} bytes; limits.state_bytes is {bound}", migrated.state.len()));
+                }
+                Ok(migrated)
+            });
+            self.store(pid, change, result);
+        }
+        chunk.pids.clear();
+        chunk.items.clear();
+    }
+
+    fn store(&self, pid: Pid, change: &Change, result: Result<Migrated, String>) {
+        let Some(slot) = self.shared.table.get(pid) else { return };
+        let mut guard = slot.body.lock();
+        let Some(body) = guard.as_mut() else { return };
+        let name = body.name().map_or_else(String::new, ToString::to_string);
+        let Some(shadow) = &mut body.shadow else { return };
+        if shadow.listed {
+            // It changed while the copy was migrated; whoever works through the list does it again.
+            return;
+        }
+        match result {
+            Ok(Migrated { state, redeliver }) => {
+                let state: State = state.into();
+                self.place(pid, shadow, Staged { state, redeliver });
+                self.migrated.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(reason) => match self.goal {
+                Goal::Forward => {
+                    let mut failing = self.failing.lock();
+                    if failing.len() < MAX_FAILING {
+                        failing.push(ActorFailure { pid, name, module: change.name.to_string(), reason });
+                    }
+                }
+                Goal::Back(policy) => {
+                    shadow.way_back = Some(match policy {
+                        OnDownFailure::Restore if shadow.pinned.is_some() => Way::Restore,
+                        OnDownFailure::Stop => Way::Stop(format!("code_change(down) failed: {reason}")),
+                        _ => Way::Hold(reason),
+                    });
+                }
+            },
+        }
+    }
+
+    fn call(&self, instances: &mut Instances, change: &Change, items: &[(Cx, Vec<u8>)]) -> Vec<Result<Migrated, String>> {
+        match self.try_call(instances, change, items) {
+            Ok(results) => results,
+            Err(fault) if items.len() == 1 => vec![Err(fault.reason().to_owned())],
+            // Run again one by one, to name those that trap.
+            Err(_) => items
+                .iter()
+                .map(|item| {
+                    if Instant::now() >= self.deadline {
+                        self.late.store(true, Ordering::Relaxed);
+                        return Err("not tried: the time was up".to_owned());
+                    }
+                    match self.try_call(instances, change, std::slice::from_ref(item)) {
+                        Ok(mut results) => results.pop().unwrap_or_else(|| Err("no result".into())),
+                        Err(fault) => Err(fault.reason().to_owned()),
+                    }
+                })
+                .collect(),
+        }
+    }
+
+    fn try_call(&self, instances: &mut Instances, change: &Change, items: &[(Cx, Vec<u8>)]) -> Result<Vec<Result<Migrated, String>>, Fault> {
+        let forward = matches!(self.goal, Goal::Forward);
+        let up = forward == (self.txn.direction == Direction::Up);
+        let direction = if up { Direction::Up } else { Direction::Down };
+        let newer = self.txn.newer(change);
+        let Some(older) = self.shared.code.version(self.txn.older(change)) else {
+            return Err(Fault::Error("the older code was purged".into()));
+        };
+        let instance = instances.get(newer)?;
+        let result = instance.code_change(direction, &older.vsn_text, &change.extra, items);
+        let version = instance.version.clone();
+        // What a module logs while it migrates copies may be of copies that are dropped.
+        for (_, text) in instance.take_logs() {
+            tracing::debug!(target: "code_change", module = %change.name, "{text}");
+        }
+        if result.is_err() {
+            instances.discard(newer);
+        }
+        let results = result?;
+        if self.shared.limits.hermetic {
+            let again = Instance::new(self.shared, &version)?.code_change(direction, &older.vsn_text, &change.extra, items)?;
+            if again != results {
+                return Err(Fault::Trap("hermetic: code_change gave something else when it was run again".into()));
+            }
+        }
+        Ok(results)
+    }
+}

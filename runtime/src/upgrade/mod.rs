@@ -1,0 +1,505 @@
+//! The upgrade transaction of one node, as types: what cannot be done in a phase cannot be written. Each step consumes
+//! the one before; a step that fails before resume, and a step dropped before resume, have aborted: old code, old
+//! states, full mailboxes. After `resume` the upgrade is in probation, until it is confirmed and finished or rolled back.
+//!
+//! Read `txn.rs` for what is shared with the workers, `settle.rs` for what an actor does with it, `migrate.rs` for the
+//! copies, and `rollback.rs` for the way back.
+
+mod migrate;
+mod rollback;
+mod settle;
+mod txn;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use midflight_patch::{Digest, ModuleName, Update, Vsn};
+use migrate::{Goal, Outcome, Which, migrate};
+pub use rollback::{OnDownFailure, RolledBack};
+pub(crate) use settle::{Settled, settle};
+pub(crate) use txn::{Phase, Shadow, Txn};
+
+pub use crate::bindings::Direction;
+use crate::{Error, Node, code::NONE, effects, instance::Instances, node::Shared, table::Pid};
+use txn::Change;
+
+/// Rounds over the states that changed, before prepare says that they change too fast.
+const ROUNDS: u64 = 20;
+
+/// One module of an order.
+#[derive(Debug, Clone)]
+pub struct ModuleOrder {
+    /// A module that runs.
+    pub name: ModuleName,
+    /// What must run now.
+    pub from: Vsn,
+    /// What is to run.
+    pub to: Vsn,
+    /// A staged component.
+    pub blob: Digest,
+    /// Whether states go through `code_change`.
+    pub update: Update,
+    /// For `code_change`, as JSON.
+    pub extra: Vec<u8>,
+    /// For `on_load`, as JSON.
+    pub config: Vec<u8>,
+}
+
+/// One upgrade: all of its modules or none.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Which of the two codes knows the other.
+    pub direction: Direction,
+    /// The modules that change, at least one.
+    pub modules: Vec<ModuleOrder>,
+    /// Ports that actors may listen on from resume on.
+    pub listen: Vec<u16>,
+    /// From the start of suspend until the last affected actor may run.
+    pub pause_budget: Duration,
+    /// For all of prepare.
+    pub prepare_timeout: Duration,
+}
+
+/// What `prepare` found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Report {
+    /// Actors whose states were migrated as copies.
+    pub actors: u64,
+    /// Walks over the states that had changed meanwhile.
+    pub rounds: u64,
+    /// States that changed after the last walk: the pause migrates these.
+    pub dirty: u64,
+    /// What the pause will take for them.
+    pub estimated_pause: Duration,
+}
+
+/// What `resume` did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Resumed {
+    /// Actors that run, or will run, the new code.
+    pub actors: u64,
+    /// Of these, migrated inside the pause.
+    pub migrated_in_pause: u64,
+    /// From the start of suspend until the last affected actor could run.
+    pub pause: Duration,
+}
+
+/// How the patched modules fare since resume.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Health {
+    /// Events handled well.
+    pub events: u64,
+    /// Handlers that trapped or broke a bound.
+    pub traps: u64,
+    /// Handlers that returned an error.
+    pub errors: u64,
+    /// Actors of the release that were started again.
+    pub restarts: u64,
+    /// Actors parked with an event that failed.
+    pub parked: u64,
+    /// Time since resume.
+    pub since_resume: Duration,
+}
+
+/// What all phases carry on. Dropped while the phase is `Open`, it aborts.
+struct Core {
+    shared: Arc<Shared>,
+    txn: Arc<Txn>,
+    order: Order,
+    instances: Instances,
+    suspended: Option<Instant>,
+    loaded: bool,
+    actors: u64,
+    restarts_before: u64,
+}
+
+/// Checked, nothing copied yet.
+pub struct Opened(Core);
+/// Every affected state has a migrated copy.
+pub struct Prepared(Core);
+/// No affected actor runs.
+pub struct Suspended(Core);
+/// The new code is current.
+pub struct Loaded(Core);
+/// Every copy is of the state that will be resumed.
+pub struct Migrated(Core, u64);
+/// New code runs; the way back is open.
+pub struct Probation(Core);
+
+impl Node {
+    /// Opens the one upgrade that may be open. Refused unless every module of the order runs the vsn it names.
+    pub fn begin(&self, order: Order) -> Result<Opened, Error> {
+        let shared = &self.shared;
+        let mut open = shared.upgrade.lock();
+        if let Some(other) = &*open {
+            return Err(Error::Busy { state: other.phase().text() });
+        }
+        let code = &shared.code;
+        let mut changes = Vec::new();
+        let mut restarts_before = 0;
+        for wanted in &order.modules {
+            let module = code.module_named(wanted.name.as_ref()).ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
+            let from = module.current.load(Ordering::SeqCst);
+            let running = code.version(from).ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
+            if running.vsn != wanted.from {
+                let (running, wanted_vsn) = (running.vsn.clone(), wanted.from.clone());
+                return Err(Error::WrongVsn { module: wanted.name.clone(), running, wanted: wanted_vsn });
+            }
+            restarts_before += module.restarts.load(Ordering::Relaxed);
+            changes.push(Change {
+                name: wanted.name.clone(),
+                module: module.index,
+                from,
+                to: NONE,
+                update: wanted.update,
+                extra: wanted.extra.clone(),
+            });
+        }
+        let added = self.add_versions(&order, &mut changes);
+        if let Err(error) = added {
+            changes.iter().filter(|c| c.to != NONE).for_each(|c| code.purge(c.to));
+            return Err(error);
+        }
+        let txn = Arc::new(Txn::new(order.direction, changes));
+        *open = Some(txn.clone());
+        let instances = Instances::new(shared);
+        Ok(Opened(Core { shared: shared.clone(), txn, order, instances, suspended: None, loaded: false, actors: 0, restarts_before }))
+    }
+
+    fn add_versions(&self, order: &Order, changes: &mut [Change]) -> Result<(), Error> {
+        for (wanted, change) in order.modules.iter().zip(changes) {
+            let version = self.shared.code.add_version(&wanted.name, &wanted.to, &wanted.blob)?;
+            change.to = version.index;
+            on_load(&self.shared, &version, &wanted.config)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a module's own check. Anything but ok refuses it.
+pub(crate) fn on_load(shared: &Arc<Shared>, version: &Arc<crate::code::Version>, config: &[u8]) -> Result<(), Error> {
+    let ran = crate::instance::Instance::new(shared, version).and_then(|mut instance| instance.on_load(config));
+    ran.map_err(|fault| Error::OnLoad {
+        module: version.name.clone(),
+        vsn: version.vsn.clone(),
+        reason: fault.reason().to_owned(),
+    })
+}
+
+impl Opened {
+    /// Migrates copies of all affected states while their actors run, and again those that changed meanwhile, until
+    /// what is left fits into half the pause budget.
+    pub fn prepare(self) -> Result<(Prepared, Report), Error> {
+        let Opened(mut core) = self;
+        let start = Instant::now();
+        let deadline = start + core.order.prepare_timeout;
+        core.modules(|module, txn| module.track(Some(txn.clone())));
+        let first = core.migrate(Which::All, deadline)?;
+        let mut report = Report { actors: first.migrated, ..Report::default() };
+        let (mut cost, mut migrated) = (first.cost, first.migrated);
+        let budget = core.order.pause_budget / 2;
+        loop {
+            let dirty = core.txn.list.lock().len();
+            let each = cost.checked_div(migrated.max(1) as u32).unwrap_or_default();
+            report.dirty = dirty as u64;
+            report.estimated_pause = each * dirty as u32;
+            if report.estimated_pause <= budget && (report.rounds > 0 || dirty == 0) {
+                core.actors = report.actors;
+                return Ok((Prepared(core), report));
+            }
+            if report.rounds >= ROUNDS {
+                return Err(Error::NotConverging { dirty, estimate: report.estimated_pause, budget: core.order.pause_budget });
+            }
+            let list = std::mem::take(&mut *core.txn.list.lock());
+            let again = core.migrate(Which::Listed(list), deadline)?;
+            report.rounds += 1;
+            cost += again.cost;
+            migrated += again.migrated;
+        }
+    }
+}
+
+impl Prepared {
+    /// Works through what changed since; for those who wait at a barrier.
+    pub fn refresh(&mut self) -> Result<(), Error> {
+        let list = std::mem::take(&mut *self.0.txn.list.lock());
+        let deadline = Instant::now() + self.0.order.prepare_timeout;
+        self.0.migrate(Which::Listed(list), deadline).map(drop)
+    }
+
+    /// Stops every affected actor at a message boundary. From here on the pause is counted.
+    pub fn suspend(self) -> Result<Suspended, Error> {
+        let Prepared(mut core) = self;
+        core.txn.pressure.store(false, Ordering::Relaxed);
+        core.suspended = Some(Instant::now());
+        core.shared.close_gates(&core.txn);
+        while core.shared.someone_runs(&core.txn) {
+            core.within_budget("suspend")?;
+            std::thread::yield_now();
+        }
+        Ok(Suspended(core))
+    }
+}
+
+impl Suspended {
+    /// All modules of the patch become `current` at once, the former ones `old`.
+    pub fn load(self) -> Result<Loaded, Error> {
+        let Suspended(mut core) = self;
+        core.within_budget("load")?;
+        core.loaded = true;
+        core.modules(|module, txn| {
+            let to = txn.change(module.index).map_or(NONE, |c| c.to);
+            module.old.store(module.current.swap(to, Ordering::SeqCst), Ordering::SeqCst);
+        });
+        Ok(Loaded(core))
+    }
+
+    /// How long the actors have waited.
+    pub fn suspended_for(&self) -> Duration {
+        self.0.suspended_for()
+    }
+}
+
+impl Loaded {
+    /// Migrates what changed since prepare. All of it or nothing.
+    pub fn migrate(self) -> Result<Migrated, Error> {
+        let Loaded(mut core) = self;
+        let deadline = core.budget_end();
+        let mut migrated = 0;
+        loop {
+            let list = std::mem::take(&mut *core.txn.list.lock());
+            if list.is_empty() {
+                break;
+            }
+            let outcome = core.try_migrate(Which::Listed(list), deadline);
+            if outcome.late {
+                return Err(Error::PauseBudget { phase: "migrate", budget: core.order.pause_budget });
+            }
+            if !outcome.failing.is_empty() {
+                return Err(Error::CodeChange(outcome.failing));
+            }
+            migrated += outcome.migrated;
+        }
+        core.within_budget("migrate")?;
+        Ok(Migrated(core, migrated))
+    }
+
+    /// How long the actors have waited.
+    pub fn suspended_for(&self) -> Duration {
+        self.0.suspended_for()
+    }
+}
+
+impl Migrated {
+    /// Bumps the one number that puts every affected actor on the new code, and lets them run.
+    pub fn resume(self) -> Result<(Probation, Resumed), Error> {
+        let Migrated(core, migrated_in_pause) = self;
+        core.within_budget("resume")?;
+        *core.shared.ports.write() = core.order.listen.iter().copied().collect();
+        *core.txn.resumed.lock() = Some(Instant::now());
+        let waiting = core.shared.switch(&core.txn, Phase::Probation);
+        let pause = core.suspended_for();
+        core.shared.run_again(waiting);
+        let wake = std::mem::take(&mut *core.txn.wake.lock());
+        wake.into_iter().for_each(|pid| core.shared.wake(pid));
+        let actors = core.actors;
+        Ok((Probation(core), Resumed { actors, migrated_in_pause, pause }))
+    }
+
+    /// How long the actors have waited.
+    pub fn suspended_for(&self) -> Duration {
+        self.0.suspended_for()
+    }
+}
+
+impl Probation {
+    /// Ends probation: from here on a failing handler ends its actor, and parked actors end now. Gives their number.
+    pub fn confirm(&mut self) -> u64 {
+        let core = &self.0;
+        if core.txn.phase() != Phase::Probation {
+            return 0;
+        }
+        core.txn.enter(Phase::Confirmed);
+        let parked = std::mem::take(&mut *core.txn.parked.lock());
+        for &(pid, _) in &parked {
+            core.shared.unpause(pid, crate::actor::Pause::Parked);
+        }
+        parked.len() as u64
+    }
+
+    /// Drops the pinned states and purges the old code. Refused in probation.
+    pub fn finish(self) -> Result<(), (Probation, Error)> {
+        let core = &self.0;
+        if core.txn.phase() != Phase::Confirmed {
+            let state = core.txn.phase().text();
+            return Err((self, Error::Order { call: "finish", state }));
+        }
+        core.txn.enter(Phase::Finished);
+        core.close();
+        core.modules(|module, _| module.old.store(NONE, Ordering::SeqCst));
+        core.txn.changes.iter().for_each(|c| core.shared.code.purge(c.from));
+        *core.shared.upgrade.lock() = None;
+        Ok(())
+    }
+
+    /// True until `confirm`.
+    pub fn in_probation(&self) -> bool {
+        self.0.txn.phase() == Phase::Probation
+    }
+
+    /// How the patched modules fare.
+    pub fn health(&self) -> Health {
+        let core = &self.0;
+        let mut health = Health {
+            parked: core.txn.parked.lock().len() as u64,
+            since_resume: core.txn.resumed.lock().map_or(Duration::ZERO, |at| at.elapsed()),
+            ..Health::default()
+        };
+        let mut restarts = 0;
+        for change in &core.txn.changes {
+            if let Some(version) = core.shared.code.version(change.to) {
+                health.events += version.counters.events.load(Ordering::Relaxed);
+                health.traps += version.counters.traps.load(Ordering::Relaxed);
+                health.errors += version.counters.errors.load(Ordering::Relaxed);
+            }
+            if let Some(module) = core.shared.code.module(change.module) {
+                restarts += module.restarts.load(Ordering::Relaxed);
+            }
+        }
+        health.restarts = restarts.saturating_sub(core.restarts_before);
+        health
+    }
+}
+
+impl Core {
+    fn modules(&self, mut act: impl FnMut(&crate::code::Module, &Arc<Txn>)) {
+        for change in &self.txn.changes {
+            if let Some(module) = self.shared.code.module(change.module) {
+                act(&module, &self.txn);
+            }
+        }
+    }
+
+    fn try_migrate(&mut self, which: Which, deadline: Instant) -> Outcome {
+        let (shared, txn) = (self.shared.clone(), self.txn.clone());
+        migrate(&shared, &txn, &mut self.instances, which, Goal::Forward, deadline)
+    }
+
+    /// Before the pause: failures and lateness are errors.
+    fn migrate(&mut self, which: Which, deadline: Instant) -> Result<Outcome, Error> {
+        let outcome = self.try_migrate(which, deadline);
+        if !outcome.failing.is_empty() {
+            return Err(Error::CodeChange(outcome.failing));
+        }
+        if outcome.late {
+            return Err(Error::PrepareTimeout(self.order.prepare_timeout));
+        }
+        Ok(outcome)
+    }
+
+    fn suspended_for(&self) -> Duration {
+        self.suspended.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    fn budget_end(&self) -> Instant {
+        self.suspended.unwrap_or_else(Instant::now) + self.order.pause_budget
+    }
+
+    fn within_budget(&self, phase: &'static str) -> Result<(), Error> {
+        if self.suspended_for() > self.order.pause_budget {
+            return Err(Error::PauseBudget { phase, budget: self.order.pause_budget });
+        }
+        if self.txn.pressure.load(Ordering::Relaxed) {
+            return Err(Error::MailboxPressure);
+        }
+        Ok(())
+    }
+
+    fn abort(&self) {
+        if self.loaded {
+            self.modules(|module, txn| {
+                let from = txn.change(module.index).map_or(NONE, |c| c.from);
+                module.current.store(from, Ordering::SeqCst);
+                module.old.store(NONE, Ordering::SeqCst);
+            });
+        }
+        let waiting = self.shared.switch(&self.txn, Phase::Aborted);
+        self.shared.run_again(waiting);
+        self.close();
+        self.txn.changes.iter().for_each(|c| self.shared.code.purge(c.to));
+        *self.shared.upgrade.lock() = None;
+    }
+
+    /// The upgrade is over: every actor takes its part in the end of it.
+    fn close(&self) {
+        self.modules(|module, _| module.track(None));
+        self.shared.settle_all(&self.txn);
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if self.txn.phase() == Phase::Open {
+            self.abort();
+        }
+    }
+}
+
+impl Shared {
+    fn gates<'a>(&'a self, txn: &'a Txn) -> impl Iterator<Item = Arc<crate::code::Module>> + 'a {
+        txn.changes.iter().filter_map(|c| self.code.module(c.module))
+    }
+
+    pub(crate) fn close_gates(&self, txn: &Txn) {
+        self.gates(txn).for_each(|module| module.gate.store(true, Ordering::SeqCst));
+    }
+
+    /// A worker is still inside a handler of an affected module. It ends within `limits.handler_ms`.
+    fn someone_runs(&self, txn: &Txn) -> bool {
+        self.running.iter().any(|running| {
+            let module = running.load(Ordering::SeqCst);
+            module > 0 && txn.change(module - 1).is_some()
+        })
+    }
+
+    /// The switch: behind closed gates the phase changes, then the gates open. Gives who waited.
+    pub(crate) fn switch(&self, txn: &Txn, phase: Phase) -> Vec<Pid> {
+        txn.enter(phase);
+        self.era.fetch_add(1, Ordering::AcqRel);
+        self.gates(txn).flat_map(|module| module.open_gate()).collect()
+    }
+
+    fn run_again(&self, waiting: Vec<Pid>) {
+        waiting.into_iter().for_each(|pid| self.sched.push(pid));
+        self.net.gates_opened();
+    }
+
+    /// Walks over all actors, so that none is left with a part in an upgrade that is over.
+    fn settle_all(self: &Arc<Self>, txn: &Arc<Txn>) {
+        let mut instances = Instances::new(self);
+        for index in 0..self.table.extent() {
+            let Some((pid, slot, mut guard)) = self.table.at(index) else { continue };
+            let Some(body) = guard.as_mut() else { continue };
+            if !body.shadow.as_ref().is_some_and(|s| Arc::ptr_eq(&s.txn, txn)) {
+                continue;
+            }
+            match settle(self, &mut instances, pid, slot, body) {
+                Settled::Go => {
+                    let waits = !slot.mail.lock().queue.is_empty();
+                    drop(guard);
+                    if waits {
+                        self.wake(pid);
+                    }
+                }
+                Settled::Stop(reason) => {
+                    if let Some(body) = guard.take() {
+                        drop(guard);
+                        effects::bury(self, pid, body, &reason);
+                    }
+                }
+            }
+        }
+    }
+}

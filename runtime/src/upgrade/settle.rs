@@ -1,0 +1,261 @@
+//! An actor takes its own part in an upgrade: installs the migrated state, drops it, or goes back. Called with the
+//! actor's body locked, before anything else is done with it, so that nobody ever sees a state under the wrong code.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use crate::{
+    actor::{Body, HOST, Item, Pause},
+    bindings::{Closed, Direction, Event, RequestError, SocketEvent},
+    error::ActorFailure,
+    instance::{Fault, Instances},
+    node::Shared,
+    table::{Pid, Slot},
+    upgrade::txn::{Change, Holdings, Phase, Pinned, Staged, Txn, Way},
+};
+
+/// What the actor may do next.
+pub(crate) enum Settled {
+    Go,
+    /// It is to end.
+    Stop(String),
+}
+
+/// Brings an actor to where its upgrade stands.
+pub(crate) fn settle(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, body: &mut Body) -> Settled {
+    let Some(shadow) = &mut body.shadow else { return Settled::Go };
+    let txn = shadow.txn.clone();
+    match txn.phase() {
+        Phase::Open => {}
+        Phase::Aborted => body.shadow = None,
+        Phase::Probation => install(shared, instances, pid, slot, body, &txn),
+        Phase::Confirmed | Phase::Finished => {
+            install(shared, instances, pid, slot, body, &txn);
+            let failed = body.shadow.as_mut().and_then(|s| s.failed.take());
+            if txn.phase() == Phase::Finished {
+                body.shadow = None;
+            }
+            if let Some(reason) = failed {
+                return Settled::Stop(reason);
+            }
+        }
+        Phase::Undone => return undo(shared, instances, pid, slot, body, &txn),
+    }
+    Settled::Go
+}
+
+/// The migrated state takes the place of the one it was made from, which is pinned.
+fn install(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, body: &mut Body, txn: &Txn) {
+    let Some(change) = txn.change(body.module) else { return };
+    let Some(shadow) = &mut body.shadow else { return };
+    let Some(Staged { state, redeliver }) = shadow.staged.take() else { return };
+    let before = std::mem::replace(&mut body.state, state);
+    shadow.pinned = Some(Pinned {
+        state: before,
+        version: body.version,
+        extras: body.extras.clone(),
+        holdings: Holdings::of(shared, pid).map(Box::new),
+        events: body.events,
+    });
+    body.version = change.to;
+    convert(shared, instances, slot, txn, change, Side::To);
+    redeliver_first(slot, redeliver);
+}
+
+/// After a rollback: the pinned state when nothing was done on the newer code, else as the rollback decided.
+fn undo(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, body: &mut Body, txn: &Arc<Txn>) -> Settled {
+    let (Some(change), Some(mut shadow)) = (txn.change(body.module), body.shadow.take()) else { return Settled::Go };
+    if shadow.staged.is_some() {
+        // Never installed: the state is the old one, and so is the version.
+        txn.undone.lock().pinned += 1;
+        return Settled::Go;
+    }
+    let hold = |reason: String| {
+        tracing::warn!(actor = %crate::pid_text(pid), reason, "held on the newer code");
+        slot.mail.lock().pause = Pause::Held;
+        let name = body.extras.as_ref().and_then(|e| e.name.as_ref()).map_or_else(String::new, ToString::to_string);
+        txn.undone.lock().hold(ActorFailure { pid, name, module: change.name.to_string(), reason });
+    };
+    let way = match shadow.way_back.take() {
+        Some(way) => way,
+        None if !shadow.touched => Way::Restore,
+        None => Way::Hold("no way back was prepared".into()),
+    };
+    match (way, shadow.pinned.take()) {
+        (Way::Migrate(Staged { state, redeliver }), _) => {
+            txn.undone.lock().migrated += 1;
+            body.state = state;
+            body.version = change.from;
+            convert(shared, instances, slot, txn, change, Side::From);
+            redeliver_first(slot, redeliver);
+        }
+        (Way::Restore, Some(pinned)) => {
+            if shadow.touched {
+                let mut undone = txn.undone.lock();
+                undone.restored += 1;
+                undone.events_discarded += body.events - pinned.events;
+                drop(undone);
+                restore_holdings(shared, pid, body, &pinned);
+            } else {
+                txn.undone.lock().pinned += 1;
+            }
+            body.state = pinned.state;
+            body.version = pinned.version;
+            convert(shared, instances, slot, txn, change, Side::From);
+        }
+        (Way::Restore, None) => hold("it was born on the newer code and has no older state".into()),
+        (Way::Hold(reason), _) => hold(reason),
+        (Way::Stop(reason), _) => {
+            txn.undone.lock().stopped += 1;
+            return Settled::Stop(reason);
+        }
+    }
+    Settled::Go
+}
+
+fn redeliver_first(slot: &Slot, events: Vec<Event>) {
+    if events.is_empty() {
+        return;
+    }
+    let mut mail = slot.mail.lock();
+    for event in events.into_iter().rev() {
+        mail.queue.push_front(Item::host(event));
+    }
+}
+
+/// The side of an upgrade on which an actor now stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    From,
+    To,
+}
+
+/// What waits in the mailbox and was sent by code of the other side is put into this side's words, by the newer code,
+/// which knows both. What has no words here is dead-lettered and counted.
+fn convert(shared: &Shared, instances: &mut Instances, slot: &Slot, txn: &Txn, change: &Change, side: Side) {
+    let foreign = |stamp: u32| {
+        let version = |c: &Change| if side == Side::To { c.from } else { c.to };
+        stamp != HOST && txn.changes.iter().any(|c| version(c) == stamp)
+    };
+    let waiting = {
+        let mut mail = slot.mail.lock();
+        if !mail.queue.iter().any(|item| foreign(item.stamp)) {
+            return;
+        }
+        std::mem::take(&mut mail.queue)
+    };
+    let up = (side == Side::To) == (txn.direction == Direction::Up);
+    let direction = if up { Direction::Up } else { Direction::Down };
+    let newer = txn.newer(change);
+    let older_vsn = shared.code.version(txn.older(change)).map(|v| v.vsn_text.clone());
+    let now = if side == Side::To { change.to } else { change.from };
+    let mut converted = std::collections::VecDeque::with_capacity(waiting.len());
+    for mut item in waiting {
+        if !foreign(item.stamp) {
+            converted.push_back(item);
+            continue;
+        }
+        let outcome = match (&older_vsn, instances.get(newer)) {
+            (Some(vsn), Ok(instance)) => instance.convert_event(direction, vsn, &item.envelope.body),
+            (None, _) => Ok(Some(item.envelope.body.clone())),
+            (_, Err(fault)) => Err(fault),
+        };
+        match outcome {
+            Ok(Some(event)) => {
+                item.envelope.body = event;
+                item.stamp = now;
+                converted.push_back(item);
+            }
+            Ok(None) => dead_letter(shared, item, "it has no meaning on this side of the patch"),
+            Err(fault) => {
+                if matches!(fault, Fault::Trap(_)) {
+                    instances.discard(newer);
+                }
+                dead_letter(shared, item, fault.reason());
+            }
+        }
+    }
+    let mut mail = slot.mail.lock();
+    converted.append(&mut mail.queue);
+    mail.queue = converted;
+}
+
+fn dead_letter(shared: &Shared, item: Item, reason: &str) {
+    shared.counters.unconverted.fetch_add(1, Ordering::Relaxed);
+    tracing::warn!(reason, "an event of the other side of a patch was dead-lettered");
+    match item.envelope.body {
+        Event::Call(call) => {
+            let error = RequestError::Down(format!("not understood across versions: {reason}"));
+            shared.respond(call.caller, call.id, Err(error), HOST);
+        }
+        _ => {
+            shared.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Holdings {
+    /// What an actor holds now; none: nothing.
+    fn of(shared: &Shared, pid: Pid) -> Option<Holdings> {
+        let holdings =
+            Holdings { timers: shared.timers.of(pid), requests: shared.requests.of(pid), sockets: shared.net.sockets_of(pid) };
+        let empty = holdings.timers.is_empty() && holdings.requests.is_empty() && holdings.sockets.is_empty();
+        (!empty).then_some(holdings)
+    }
+}
+
+/// A lossy way back: what the actor began since is undone, what it lost since is told to it.
+fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned) {
+    let none = Holdings::default();
+    let then = pinned.holdings.as_deref().unwrap_or(&none);
+    for (id, ..) in shared.timers.of(pid) {
+        if !then.timers.iter().any(|t| t.0 == id) {
+            shared.timers.cancel(pid, id);
+        }
+    }
+    let now: Vec<u64> = shared.timers.of(pid).iter().map(|t| t.0).collect();
+    for (id, at, bytes) in &then.timers {
+        if !now.contains(id) {
+            shared.timers.start(pid, *id, *at, bytes.clone());
+        }
+    }
+    let waiting = shared.requests.of(pid);
+    for &id in &waiting {
+        if !then.requests.contains(&id)
+            && let Some(pending) = shared.requests.take(pid, id)
+            && pending.timed
+        {
+            shared.timers.answered(pid, id);
+        }
+    }
+    // The answer to a request of before came, and was lost with what came since.
+    for &id in then.requests.iter().filter(|id| !waiting.contains(id)) {
+        let response = crate::bindings::Response { id, cookie: Vec::new(), issued_by: None, outcome: Err(RequestError::Restored) };
+        shared.send(pid, Item::host(Event::Response(response)));
+    }
+    let sockets = shared.net.sockets_of(pid);
+    for &socket in sockets.iter().filter(|s| !then.sockets.contains(s)) {
+        shared.net.close(socket);
+    }
+    for &socket in then.sockets.iter().filter(|s| !sockets.contains(s)) {
+        let closed = Closed { socket, reason: "closed before the restore".into() };
+        shared.send(pid, Item::host(Event::Socket(SocketEvent::Closed(closed))));
+    }
+    let owed = |e: &Option<Box<crate::actor::Extras>>| e.as_ref().map_or_else(Vec::new, |e| e.owed.clone());
+    let monitors = |e: &Option<Box<crate::actor::Extras>>| e.as_ref().map_or_else(Vec::new, |e| e.monitors.clone());
+    let owed_then = owed(&pinned.extras);
+    for (caller, id) in owed(&body.extras) {
+        if !owed_then.contains(&(caller, id)) {
+            shared.respond(caller, id, Err(RequestError::Restored), HOST);
+        }
+    }
+    let monitors_then = monitors(&pinned.extras);
+    for watched in monitors(&body.extras) {
+        if !monitors_then.contains(&watched) {
+            shared.monitors.remove(watched, pid);
+        }
+    }
+    if let Some(extras) = &mut body.extras {
+        extras.owed.retain(|o| owed_then.contains(o));
+        extras.monitors.retain(|m| monitors_then.contains(m));
+    }
+}
