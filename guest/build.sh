@@ -7,7 +7,7 @@
 #
 # The modules need Rust's standard library for wasm32-unknown-unknown. In this order: the one that the toolchain has;
 # `rustup target add`; on Debian, its packages of cargo, rustc and the library's source, from which the library is built
-# (about two minutes, once). Anything else ends with a message that says what to install.
+# (two to three minutes on two cores, once). Anything else ends with a message that says what to install.
 #
 #   MIDFLIGHT_GUEST_TARGET   where cargo builds; default: ${XDG_CACHE_HOME:-~/.cache}/midflight/guest-target
 #   MIDFLIGHT_GUEST_TOOLS    `toolchain` or `debian`: do not look for another way
