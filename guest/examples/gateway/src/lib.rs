@@ -19,8 +19,7 @@ use api::{counter, greeter, pi};
 use line::{Line, Request};
 use midflight_guest::serde::{Deserialize, Serialize};
 use midflight_guest::{
-    Active, Cx, GenServer, Level, RequestError, Response, Socket, SocketEvent, Spawn, message,
-    state,
+    Active, Cx, GenServer, Level, Message, Response, Socket, SocketEvent, Spawn, message, state,
 };
 use std::time::Duration;
 
@@ -121,23 +120,32 @@ impl GenServer for Gateway {
         };
         let Cookie { seq, asked } = response.cookie.decode()?;
         let outcome = match asked {
-            Asked::Counter => response
-                .reply()?
-                .map(|counter::v1::Reply::Count(count)| count.to_string()),
-            Asked::Greeter => response.reply::<greeter::Reply>()?,
-            Asked::Pi => response
-                .reply::<pi::Reply>()?
-                .map(|value| value.to_string()),
+            Asked::Counter => text(&response, |counter::v1::Reply::Count(count)| {
+                count.to_string()
+            }),
+            Asked::Greeter => text(&response, |line: greeter::Reply| line),
+            Asked::Pi => text(&response, |value: pi::Reply| value.to_string()),
         };
         cx.write(*socket, answer(seq, outcome));
         Ok(())
     }
 }
 
-fn answer(seq: u64, outcome: Result<String, RequestError>) -> String {
+/// The answer in words, or why there is none; an answer that this gateway cannot read is the asker's failure alone.
+fn text<R: Message>(
+    response: &Response<'_>,
+    say: impl FnOnce(R) -> String,
+) -> Result<String, String> {
+    response
+        .reply::<R>()?
+        .map(say)
+        .map_err(|error| error.to_string())
+}
+
+fn answer(seq: u64, outcome: Result<String, String>) -> String {
     match outcome {
         Ok(text) => format!("ok {seq} {}\n", text.replace('\n', " ")),
-        Err(error) => format!("err {seq} {}\n", error.to_string().replace('\n', " ")),
+        Err(reason) => format!("err {seq} {}\n", reason.replace('\n', " ")),
     }
 }
 
@@ -155,7 +163,8 @@ fn lines(cx: &mut Cx, socket: Socket, buffer: &mut Vec<u8>) -> Result<(), String
     if buffer.len() > LINE {
         cx.write(socket, "err - the line is too long\n");
         cx.close(socket);
-        cx.stop("a line was too long");
+        // The peer's fault: it must not look like this code's.
+        cx.stop("normal");
     }
     Ok(())
 }

@@ -113,6 +113,7 @@ fn answers_carry_the_clients_number() {
             Asked::Counter,
             Err(wit::RequestError::Down("noproc".to_owned())),
         ),
+        response(6, Asked::Counter, Ok(vec![200])),
     ]);
     let answers = [
         "ok 1 12\n",
@@ -120,6 +121,7 @@ fn answers_carry_the_clients_number() {
         "ok 3 2.5\n",
         "err 4 timeout\n",
         "err 5 down: noproc\n",
+        "err 6 1 bytes do not decode: Hit the end of buffer, expected more data\n",
     ];
     assert_eq!(effects, answers.map(|answer| format!("write {answer}")));
 }
