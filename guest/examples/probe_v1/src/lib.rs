@@ -1,4 +1,4 @@
-//! The probe, version 1: an actor whose every move is told it by JSON (`ops.rs` lists the forms). For tests of a runtime;
+//! The probe, version 1: an actor whose every move is told it by JSON (`ops/forms.rs` lists the forms). For tests of a runtime;
 //! it shows no good style for an actor.
 
 mod ops;

@@ -1,5 +1,5 @@
 //! The probe, version 2: its state has another shape, and its migration does what the patch's `extra` says, so that a
-//! test can choose how a code_change ends and for whom. The messages are those of version 1 (`probe_v1/src/ops.rs`).
+//! test can choose how a code_change ends and for whom. The messages are those of version 1 (`probe_v1/src/ops/forms.rs`).
 //!
 //! ```text
 //! extra: {"up":MODE, "down":MODE, "all":B, "spin":N}    a MODE holds for actors whose `flag` is set, or for all
@@ -10,7 +10,7 @@
 //! `convert_event`: a cast that is an object with `"convert"` becomes: `"none"` nothing, `"error"` an error, anything else
 //! itself with `"converted": "up from VSN"` or `"down from VSN"`.
 
-#[path = "../../probe_v1/src/ops.rs"]
+#[path = "../../probe_v1/src/ops/mod.rs"]
 mod ops;
 
 use midflight_guest::serde::Deserialize;
@@ -76,8 +76,8 @@ impl Extra {
             Mode::Ok => {}
             Mode::Error => return Err("told to fail".to_owned()),
             Mode::Trap => panic!("told to trap"),
-            Mode::Loop => ops::spin(u64::MAX),
-            Mode::Slow => ops::spin(self.spin),
+            Mode::Loop => ops::perform::spin(u64::MAX),
+            Mode::Slow => ops::perform::spin(self.spin),
             Mode::Redeliver => change.redeliver_cast(&ops::raw(&json!({ "seq": 0 })))?,
         }
         Ok(())
