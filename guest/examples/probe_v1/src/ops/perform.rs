@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Does one object's op; `from` is who waits for an answer.
-pub fn perform(
+pub(super) fn perform(
     cx: &mut Cx,
     core: &mut Core,
     code: &str,
