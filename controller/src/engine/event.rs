@@ -1,0 +1,304 @@
+//! What happens in a rollout, as a sequence of events: the one source of the journal, of bars and lines, of `--output json`
+//! and of `status`. Events are only ever added. A reader meets members that it does not know as `Unrecognised` and goes on;
+//! fields that it does not know are skipped.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::id::RolloutId;
+use crate::engine::words::{Outcome, Phase, RolloutState, Status, WaveStage};
+use crate::exit::Exit;
+
+/// One thing that happened, or that is about to be done: it is in the journal before it is acted on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// Counts from 1 in each rollout, without gaps.
+    pub seq: u64,
+    /// Milliseconds since 1970-01-01 UTC on the controller's clock.
+    pub time_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fact {
+    /// The plan; always the first event.
+    Planned(Box<Planned>),
+    /// Another process goes on with a rollout.
+    Owned {
+        /// That process.
+        owner: Owner,
+    },
+    /// The rollout goes over to a state.
+    State {
+        /// The state.
+        state: RolloutState,
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// A wave goes over to a stage.
+    Wave {
+        /// Counts from 1.
+        wave: u32,
+        /// The stage.
+        stage: WaveStage,
+        /// Nodes that it concerns.
+        nodes: u32,
+        /// How long the bake takes, in milliseconds; only while baking.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        bake_ms: u64,
+    },
+    /// The controller is about to ask something of a node.
+    Ask {
+        /// The node.
+        node: String,
+        /// What: upgrade, gate, confirm, finish or rollback.
+        phase: Phase,
+    },
+    /// A phase on a node, as its agent reports it.
+    Step {
+        /// The node.
+        node: String,
+        /// The phase.
+        phase: Phase,
+        /// How it is getting on.
+        status: Status,
+        /// Of this phase so far, in microseconds on the node's clock.
+        elapsed_us: u64,
+    },
+    /// A node's outcome changes.
+    Node {
+        /// The node.
+        node: String,
+        /// The outcome from now on.
+        outcome: Outcome,
+        /// From the start of suspend until the last affected actor could run, in microseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause_us: Option<u64>,
+        /// Why, when it is not what was wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
+        /// What a rollback did to actors.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollback: Option<RollbackCounts>,
+    },
+    /// A node is confirmed, and something beside that did not work.
+    Trouble {
+        /// The node.
+        node: String,
+        /// What.
+        cause: Cause,
+    },
+    /// The verdict of a gate.
+    Gate {
+        /// Counts from 1.
+        wave: u32,
+        /// False: the rollout is rolled back.
+        passed: bool,
+        /// Of the patched modules since resume, all nodes of the wave together.
+        health: Health,
+        /// What was over its bound, one sentence each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<String>,
+    },
+    /// The last event of a process that ran the rollout to an end.
+    Ended(Box<Summary>),
+    /// Of a newer version.
+    #[serde(other)]
+    Unrecognised,
+}
+
+/// The plan of a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The application.
+    pub name: String,
+    /// The release that must run.
+    pub from: String,
+    /// The release that results.
+    pub to: String,
+    /// Digest of the patch's manifest.
+    pub patch: String,
+    /// Digest of the policy.
+    pub policy: String,
+    /// Which nodes were asked for.
+    pub pattern: String,
+    /// What a node does with an actor that cannot go back.
+    pub on_down_failure: String,
+    /// The process that runs the rollout.
+    pub owner: Owner,
+    /// Names of the nodes of each wave.
+    pub waves: Vec<Vec<String>>,
+    /// How the nodes are reached.
+    pub nodes: Vec<Place>,
+}
+
+/// How a node is reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// DNS name or IP address.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// The process that runs a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id.
+    pub pid: u32,
+    /// Host name.
+    pub host: String,
+    /// The user's name, when the environment says it.
+    pub user: String,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.user.is_empty() {
+            write!(f, "{} on ", self.user)?;
+        }
+        write!(f, "{} (pid {})", self.host, self.pid)
+    }
+}
+
+/// Why something failed on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Stable code.
+    pub code: String,
+    /// The phase in which it failed.
+    pub phase: Phase,
+    /// What failed.
+    pub what: String,
+    /// Module, actor, file or blob; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// What to do next; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+    /// Actors that fail, the first few, each as "name or pid (module): reason".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<String>,
+    /// How many actors the agent listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub actor_count: u64,
+}
+
+/// What a rollback did, in actors and events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RollbackCounts {
+    /// Actors put back exactly.
+    pub pinned: u64,
+    /// Actors that went through `code_change(down)`.
+    pub migrated: u64,
+    /// Actors put back to a state from before, with what they did since discarded.
+    pub restored: u64,
+    /// Events discarded by that.
+    pub events_discarded: u64,
+    /// Actors stopped.
+    pub stopped: u64,
+    /// Actors held on the newer code.
+    pub held: u64,
+    /// Events that had failed on the newer code and were given to the older.
+    pub redelivered: u64,
+    /// In microseconds.
+    pub pause_us: u64,
+}
+
+/// Counts of the patched modules since resume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// Events handled.
+    pub events: u64,
+    /// Handlers that trapped.
+    pub traps: u64,
+    /// Handlers that returned an error.
+    pub errors: u64,
+    /// Actors started again.
+    pub restarts: u64,
+    /// Actors that hold a failed event.
+    pub parked: u64,
+}
+
+impl std::ops::AddAssign for Health {
+    fn add_assign(&mut self, other: Self) {
+        self.events = self.events.saturating_add(other.events);
+        self.traps = self.traps.saturating_add(other.traps);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.restarts = self.restarts.saturating_add(other.restarts);
+        self.parked = self.parked.saturating_add(other.parked);
+    }
+}
+
+/// What a rollout came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The state.
+    pub state: RolloutState,
+    /// The exit code of the process.
+    pub exit: Exit,
+    /// Nodes by outcome; outcomes without nodes are absent.
+    pub outcomes: std::collections::BTreeMap<Outcome, u64>,
+    /// Pauses of the nodes that reached resume, in milliseconds; absent when none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<PauseMs>,
+    /// From the plan to the end, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Percentiles over nodes, in milliseconds, nearest rank.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PauseMs {
+    /// Half of the nodes paused no longer.
+    pub p50: f64,
+    /// 99 % of the nodes paused no longer.
+    pub p99: f64,
+    /// No node paused longer.
+    pub max: f64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Event {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_event_reads_back_what_it_writes() {
+        let fact = Fact::Node {
+            node: "web1".into(),
+            outcome: Outcome::InProbation,
+            pause_us: Some(740),
+            cause: None,
+            rollback: None,
+        };
+        let event = Event { rollout: "20261121-abc".parse().unwrap(), seq: 7, time_ms: 1, fact };
+        let text = serde_json::to_string(&event).unwrap();
+        insta::assert_snapshot!(text, @r#"{"rollout":"20261121-abc","seq":7,"time_ms":1,"event":"node","node":"web1","outcome":"in_probation","pause_us":740}"#);
+        assert_eq!(read(&text), event);
+    }
+
+    #[test]
+    fn events_of_a_newer_controller_do_not_break_a_reader() {
+        let event = read(r#"{"rollout":"r","seq":1,"time_ms":0,"event":"lease","node":"web1","renewed":true}"#);
+        assert_eq!(event.fact, Fact::Unrecognised);
+        let event = read(r#"{"rollout":"r","seq":1,"time_ms":0,"event":"state","state":"levitating","reason":"","x":1}"#);
+        assert!(matches!(event.fact, Fact::State { state: RolloutState::Unrecognised, .. }));
+    }
+}

@@ -1,0 +1,241 @@
+//! The plan: which of the nodes asked for are to be changed, and in which waves. It is cut from what the nodes say they run,
+//! so that no wave consists of nodes that are dead or patched already. The order is that of the inventory, canary first;
+//! the same fleet and policy give the same plan. It changes nothing.
+
+use std::collections::HashSet;
+
+use midflight_inventory::{Inventory, fold_to_string};
+use midflight_patch::Manifest;
+use midflight_proto::agent::v1 as pb;
+
+use crate::engine::event::Cause;
+use crate::engine::rollout::Wave;
+use crate::engine::words::Phase;
+use crate::error::Error;
+use crate::policy::{Policy, WaveSize, WaveSpec};
+use crate::transport::{CallError, Target};
+
+/// What is to happen.
+#[derive(Debug)]
+pub struct Plan {
+    /// All nodes asked for, in the order of the inventory.
+    pub targets: Vec<Target>,
+    /// The waves, over indices of `targets`.
+    pub waves: Vec<Wave>,
+    /// Nodes that run the patch's `to` already.
+    pub current: Vec<usize>,
+    /// Nodes that did not answer, and why.
+    pub unreachable: Vec<(usize, Cause)>,
+    /// Nodes where an earlier rollout is confirmed and was never finished: what is left to finish before they take a patch.
+    pub unfinished: Vec<(usize, pb::Key)>,
+}
+
+/// The hosts that a pattern names, in the order of the inventory. `all` allows that these are all that there are.
+///
+/// # Errors
+/// [`Error::Inventory`], [`Error::NoTargets`], [`Error::AllNodes`].
+pub fn targets(inventory: &Inventory, pattern: &str, all: bool) -> Result<Vec<Target>, Error> {
+    let hosts = inventory.select(pattern)?;
+    if hosts.is_empty() {
+        return Err(Error::NoTargets { pattern: pattern.to_owned() });
+    }
+    if hosts.len() == inventory.hosts().len() && !all {
+        return Err(Error::AllNodes { pattern: pattern.to_owned(), nodes: hosts.len() });
+    }
+    Ok(hosts.into_iter().map(Target::from).collect())
+}
+
+/// Cuts the plan from what the nodes answered.
+///
+/// # Errors
+/// [`Error::Overlap`] when another rollout holds a node, [`Error::DoesNotFit`] when the patch does not start from what a
+/// node runs, [`Error::TooManyUnreachable`], and [`Error::Waves`].
+pub fn plan(
+    targets: Vec<Target>,
+    answers: Vec<Result<pb::DescribeResponse, CallError>>,
+    manifest: &Manifest,
+    policy: &Policy,
+    inventory: &Inventory,
+) -> Result<Plan, Error> {
+    let (mut change, mut current, mut unreachable) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unfinished = Vec::new();
+    let (mut held, mut other): (Vec<(String, String)>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+    for (index, answer) in answers.into_iter().enumerate() {
+        let name = || targets[index].name.clone();
+        if let Ok(pb::DescribeResponse { upgrade: Some(upgrade), .. }) = &answer
+            && let (pb::UpgradeState::Confirmed, Some(key)) = (upgrade.state(), &upgrade.key)
+        {
+            unfinished.push((index, key.clone()));
+        }
+        match answer.map(|described| fit(&described, manifest)) {
+            Err(error) => unreachable.push((index, error.cause(Phase::Describe))),
+            Ok(Fit::Held(rollout)) => held.push((name(), rollout)),
+            Ok(Fit::Other(runs)) => other.push((name(), runs)),
+            Ok(Fit::Current) => current.push(index),
+            Ok(Fit::Change) => change.push(index),
+        }
+    }
+    if let Some((_, rollout)) = held.first().cloned() {
+        let nodes = fold_to_string(held.iter().filter(|(_, by)| *by == rollout).map(|(node, _)| node));
+        return Err(Error::Overlap { nodes, rollout });
+    }
+    if let Some((_, runs)) = other.first().cloned() {
+        let nodes = fold_to_string(other.iter().filter(|(_, what)| *what == runs).map(|(node, _)| node));
+        return Err(Error::DoesNotFit { nodes, runs, patch: describe(manifest) });
+    }
+    // An inventory's bound on hosts fits 32 bits.
+    let allowed = policy.failure_budget.unreachable.at_most(targets.len() as u32) as usize;
+    if unreachable.len() > allowed {
+        let nodes = fold_to_string(unreachable.iter().map(|(index, _)| &targets[*index].name));
+        let (count, total) = (unreachable.len(), targets.len());
+        let first = Box::new(unreachable.swap_remove(0).1);
+        return Err(Error::TooManyUnreachable { nodes, count, total, allowed, first });
+    }
+    let waves = waves(&policy.waves, policy, &targets, &change, inventory)?;
+    Ok(Plan { targets, waves, current, unreachable, unfinished })
+}
+
+/// How a node stands to a patch.
+#[derive(Debug, PartialEq, Eq)]
+enum Fit {
+    /// It runs what the patch starts from.
+    Change,
+    /// It runs what the patch results in, also after a restart.
+    Current,
+    /// Another rollout has not ended there; its id.
+    Held(String),
+    /// It runs something else; what.
+    Other(String),
+}
+
+fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
+    if let Some(open) = &node.upgrade {
+        use pb::UpgradeState as S;
+        if matches!(open.state(), S::Open | S::Suspended | S::Probation) {
+            return Fit::Held(open.key.as_ref().map(|key| key.rollout_id.clone()).unwrap_or_default());
+        }
+    }
+    let Some(release) = &node.current else { return Fit::Other("no release".to_owned()) };
+    let vsn = |wanted: &midflight_patch::Vsn| release.vsn == wanted.as_str();
+    let module = |name: &str| node.modules.iter().find(|module| module.name == name);
+    let is_permanent = node.permanent.as_ref().is_some_and(|permanent| permanent.vsn == release.vsn);
+    let patched = manifest.modules.iter().all(|entry| {
+        module(entry.name.as_str()).is_some_and(|module| {
+            module.vsn == entry.vsn.as_str() && (module.digest.is_empty() || module.digest == entry.blob.to_string())
+        })
+    });
+    if release.name == manifest.name && vsn(&manifest.to) && patched && is_permanent {
+        return Fit::Current;
+    }
+    if release.name != manifest.name || !manifest.from.as_ref().is_some_and(vsn) {
+        return Fit::Other(format!("{} {}", release.name, release.vsn));
+    }
+    let unfit = manifest.modules.iter().find_map(|entry| {
+        let want = entry.from.as_ref().or(manifest.from.as_ref())?;
+        match module(entry.name.as_str()) {
+            None => Some(format!("{} {} without module {}", release.name, release.vsn, entry.name)),
+            Some(module) if module.vsn != want.as_str() => Some(format!("module {} {}", module.name, module.vsn)),
+            Some(_) => None,
+        }
+    });
+    unfit.map_or(Fit::Change, Fit::Other)
+}
+
+fn describe(manifest: &Manifest) -> String {
+    let from = manifest.from.as_ref().map(|vsn| format!("{vsn} to ")).unwrap_or_default();
+    format!("{} from {from}{}", manifest.name, manifest.to)
+}
+
+/// Cuts `change`, the nodes that are to be changed, into waves. Each wave of the policy says how much of them has the patch
+/// after it; a wave that adds nobody is left out.
+fn waves(
+    specs: &[WaveSpec],
+    policy: &Policy,
+    targets: &[Target],
+    change: &[usize],
+    inventory: &Inventory,
+) -> Result<Vec<Wave>, Error> {
+    // See `plan`.
+    let total = change.len() as u32;
+    let mut taken = HashSet::new();
+    let mut waves = Vec::new();
+    for spec in specs {
+        let nodes: Vec<usize> = match &spec.nodes {
+            WaveSize::UpTo(amount) => {
+                let more = (amount.at_least(total) as usize).saturating_sub(taken.len());
+                change.iter().copied().filter(|node| !taken.contains(node)).take(more).collect()
+            }
+            WaveSize::Pattern(pattern) => {
+                let named: HashSet<&str> = inventory.select(pattern)?.into_iter().map(|host| host.name()).collect();
+                let fits = |node: &usize| !taken.contains(node) && named.contains(targets[*node].name.as_str());
+                change.iter().copied().filter(fits).collect()
+            }
+        };
+        if !nodes.is_empty() {
+            taken.extend(nodes.iter().copied());
+            waves.push(Wave { nodes, bake: spec.bake.unwrap_or(policy.bake).get() });
+        }
+    }
+    if taken.len() < change.len() {
+        let left = change.iter().filter(|node| !taken.contains(node));
+        let nodes = fold_to_string(left.map(|node| &targets[*node].name));
+        return Err(Error::Waves { nodes, count: change.len() - taken.len() });
+    }
+    Ok(waves)
+}
+
+impl Plan {
+    /// The plan as text for people: a line a wave, nodes folded.
+    #[must_use]
+    pub fn text(&self, manifest: &Manifest, policy: &Policy) -> String {
+        use std::fmt::Write as _;
+        let names = |nodes: &[usize]| fold_to_string(nodes.iter().map(|node| &self.targets[*node].name));
+        let changed: usize = self.waves.iter().map(|wave| wave.nodes.len()).sum();
+        let mut text = format!("{}: {changed} of {} nodes in {} waves\n", describe(manifest), self.targets.len(), self.waves.len());
+        let mut so_far = 0;
+        for (number, wave) in (1..).zip(&self.waves) {
+            so_far += wave.nodes.len();
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                text,
+                "  wave {number}: {} nodes ({so_far} of {changed}), bake {}: {}",
+                wave.nodes.len(),
+                crate::policy::Span::from_millis(u64::try_from(wave.bake.as_millis()).unwrap_or(u64::MAX)),
+                names(&wave.nodes)
+            );
+        }
+        if !self.current.is_empty() {
+            let _ = writeln!(text, "  already current: {} nodes: {}", self.current.len(), names(&self.current));
+        }
+        if !self.unreachable.is_empty() {
+            let nodes: Vec<usize> = self.unreachable.iter().map(|(node, _)| *node).collect();
+            let _ = writeln!(text, "  unreachable: {} nodes: {}", nodes.len(), names(&nodes));
+        }
+        let gates: Vec<String> = policy
+            .gates
+            .iter()
+            .map(|gate| match gate {
+                crate::policy::Gate::Parked(most) => format!("parked at most {most}"),
+                crate::policy::Gate::Traps(most) => format!("traps at most {most}"),
+                crate::policy::Gate::Errors(most) => format!("errors at most {most}"),
+                crate::policy::Gate::Restarts(most) => format!("restarts at most {most}"),
+            })
+            .collect();
+        let gates = if gates.is_empty() { "none".to_owned() } else { gates.join(", ") };
+        let _ = writeln!(text, "  gate after each wave: {gates}");
+        let budget = &policy.failure_budget;
+        // See `plan`.
+        let max = budget.max.at_most(changed as u32);
+        let _ = writeln!(
+            text,
+            "  failure budget: {max} nodes once {} have finished, none before; policy {}",
+            budget.min_sample,
+            policy.digest().short()
+        );
+        text
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

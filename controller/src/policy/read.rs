@@ -1,0 +1,142 @@
+//! Reading a policy: from a file, where every error has its own line and column, or from the `policy` mapping of an
+//! inventory, where errors name the place of that mapping.
+
+use std::path::Path;
+
+use midflight_inventory::Inventory;
+
+use crate::error::Error;
+use crate::policy::Policy;
+
+/// Most bytes of a policy file.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Reads a policy file.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Policy`] when it is not a policy.
+pub fn load(path: &Path) -> Result<Policy, Error> {
+    let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let file = path.display().to_string();
+    if size > MAX_BYTES {
+        let problem = format!("the file has {size} bytes, and {MAX_BYTES} is the most");
+        return Err(Error::Policy { file, line: 1, column: 1, problem });
+    }
+    parse(&std::fs::read_to_string(path).map_err(Error::io("read", path))?, &file)
+}
+
+/// Reads the text of a policy; `file` is what errors call it. An empty file is the default policy.
+///
+/// # Errors
+/// [`Error::Policy`].
+pub fn parse(text: &str, file: &str) -> Result<Policy, Error> {
+    let refuse = |line, column, problem| Error::Policy { file: file.to_owned(), line, column, problem };
+    let policy: Option<Policy> = serde_saphyr::from_str(text).map_err(|error| {
+        let error = error.without_snippet();
+        let (line, column) = error.location().map_or((1, 1), |at| (at.line().into(), at.column().into()));
+        refuse(line, column, problem_of(&error.to_string()))
+    })?;
+    let policy = policy.unwrap_or_default();
+    policy.check().map_err(|problem| refuse(1, 1, problem))?;
+    Ok(policy)
+}
+
+/// The policy in an inventory, if there is one.
+///
+/// # Errors
+/// [`Error::Policy`].
+pub fn from_inventory(inventory: &Inventory) -> Result<Option<Policy>, Error> {
+    let (Some(value), Some(place)) = (inventory.policy(), inventory.policy_place()) else {
+        return Ok(None);
+    };
+    let refuse = |problem| Error::Policy {
+        file: place.file().to_owned(),
+        line: place.line().into(),
+        column: place.column().into(),
+        problem,
+    };
+    let policy: Policy = serde_json::to_value(value)
+        .and_then(serde_json::from_value)
+        .map_err(|error| refuse(format!("in this policy: {error}")))?;
+    policy.check().map_err(refuse)?;
+    Ok(Some(policy))
+}
+
+/// The parser puts the place at the end of its message; it stands at the front of ours.
+fn problem_of(text: &str) -> String {
+    match text.rfind(" at line ") {
+        Some(at) => text[..at].trim_end_matches([',', ':']).to_owned(),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Amount, Gate, OnDownFailure, Span, WaveSize};
+
+    #[test]
+    fn an_empty_policy_is_the_default() {
+        assert_eq!(parse("", "p").unwrap(), Policy::default());
+        assert_eq!(parse("# nothing\n", "p").unwrap(), Policy::default());
+        assert_eq!(parse("{}", "p").unwrap(), Policy::default());
+    }
+
+    #[test]
+    fn every_key_reads() {
+        let text = "
+waves: [1, 25%, '50%', {nodes: web:&eu, bake: 30s}, {nodes: 100%}]
+bake: 2s
+concurrency: 64
+failure_budget: {max: 2, min_sample: 5, unreachable: 10%}
+timeouts: {connect: 1s, stage: 2m, prepare: 10s, pause: 250ms, gate: 20s, confirm: 9s, rollback: 1m}
+gates: [{parked: 0}, {traps: 3}, {errors: 100}, {restarts: 1}]
+on_down_failure: restore
+";
+        let policy = parse(text, "p").unwrap();
+        let sizes: Vec<_> = policy.waves.iter().map(|wave| wave.nodes.to_string()).collect();
+        assert_eq!(sizes, ["1", "25%", "50%", "web:&eu", "100%"]);
+        assert_eq!(policy.waves[3].nodes, WaveSize::Pattern("web:&eu".into()));
+        assert_eq!(policy.waves[3].bake, Some(Span::from_secs(30)));
+        assert_eq!(policy.failure_budget.unreachable, Amount::Share(1000));
+        assert_eq!(policy.gates[1], Gate::Traps(3));
+        assert_eq!(policy.on_down_failure, OnDownFailure::Restore);
+        assert_eq!(policy.timeouts.pause.millis(), 250);
+    }
+
+    #[test]
+    fn mistakes_are_refused_with_their_place() {
+        let refused = |text: &str| parse(text, "policy.yaml").unwrap_err().to_string();
+        let table = [
+            "concurency: 3\n",
+            "bake: 5\n",
+            "waves: [1, 200%]\n",
+            "waves: [1, {nodes: 5, bake: soon}]\n",
+            "timeouts:\n  pause: 500ms\n  reboot: 5s\n",
+            "gates: [{error_rate: 1}]\n",
+            "on_down_failure: pray\n",
+            "concurrency: 0\n",
+            "waves: []\n",
+            "bake: [\n",
+        ];
+        let text: Vec<String> = table.iter().map(|text| refused(text)).collect();
+        insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn files_that_mean_the_same_have_the_same_digest() {
+        let written_out = parse("concurrency: 512\nbake: 5000ms\n", "p").unwrap();
+        assert_eq!(written_out.digest(), Policy::default().digest());
+        assert_ne!(parse("concurrency: 511", "p").unwrap().digest(), Policy::default().digest());
+    }
+
+    #[test]
+    fn an_inventory_may_carry_the_policy() {
+        let text = "policy:\n  waves: [2, 100%]\n  concurrency: 3\ngroups: {web: {hosts: [a]}}\n";
+        let inventory = Inventory::parse(text, "fleet.yaml").unwrap();
+        let policy = from_inventory(&inventory).unwrap().unwrap();
+        assert_eq!((policy.concurrency, policy.waves.len()), (3, 2));
+        let inventory = Inventory::parse("policy: {wave: 1}\n", "fleet.yaml").unwrap();
+        assert!(from_inventory(&inventory).unwrap_err().to_string().starts_with("fleet.yaml:1:1: in this policy"));
+    }
+}

@@ -1,0 +1,190 @@
+//! How nodes are talked to, whatever lies between: a trait for reaching a node, one for what can be asked of it, and the one
+//! error that both give. Two implementations: gRPC over mutual TLS, and one in memory for tests of the engine.
+
+pub mod grpc;
+pub mod memory;
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use midflight_proto::agent::v1 as pb;
+
+use crate::engine::event::{Cause, Place};
+use crate::engine::words::Phase;
+
+pub use tls::Credentials;
+
+/// A node to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its name: what its certificate must carry.
+    pub name: String,
+    /// DNS name or IP address.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl From<&midflight_inventory::Host> for Target {
+    fn from(host: &midflight_inventory::Host) -> Self {
+        Self { name: host.name().to_owned(), address: host.address().to_owned(), port: host.port() }
+    }
+}
+
+impl From<&Place> for Target {
+    fn from(place: &Place) -> Self {
+        Self { name: place.name.clone(), address: place.address.clone(), port: place.port }
+    }
+}
+
+impl From<&Target> for Place {
+    fn from(target: &Target) -> Self {
+        Self { name: target.name.clone(), address: target.address.clone(), port: target.port }
+    }
+}
+
+/// Reaches nodes.
+pub trait Transport: Send + Sync + 'static {
+    /// Connects to the agent of a node, and is sure that it is that node.
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Arc<dyn Agent>, CallError>>;
+}
+
+/// A connection to the agent of one node: the calls of `midflight.agent.v1.NodeAgent`. May be used by several at a time. A
+/// call whose future is dropped is cancelled.
+pub trait Agent: Send + Sync + 'static {
+    /// What runs on the node.
+    fn describe(&self) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>>;
+    /// Brings a patch.
+    fn stage(&self, parts: BoxStream<'static, pb::StageRequest>) -> BoxFuture<'_, Result<pb::StageResponse, CallError>>;
+    /// One upgrade transaction.
+    fn upgrade(&self, orders: BoxStream<'static, pb::UpgradeRequest>) -> BoxFuture<'_, Result<Steps, CallError>>;
+    /// Makes the release permanent, or finishes.
+    fn confirm(&self, request: pb::ConfirmRequest) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>>;
+    /// Puts the node back.
+    fn rollback(&self, request: pb::RollbackRequest) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>>;
+    /// Looks at or changes one actor.
+    fn sys(&self, request: pb::SysRequest) -> BoxFuture<'_, Result<pb::SysResponse, CallError>>;
+}
+
+/// What an upgrade reports, until its end.
+pub type Steps = BoxStream<'static, Result<pb::StepEvent, CallError>>;
+
+/// Why a call has no good answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No connection was made: nothing was asked of the node.
+    #[error("the agent at {address} cannot be reached")]
+    Unreachable {
+        /// Address and port.
+        address: String,
+        /// What the network or TLS said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The connection broke before the answer came: the node may have done it or not.
+    #[error("the connection broke before the answer came")]
+    Lost {
+        /// What the network said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer in time: the node may have done it or not.
+    #[error("no answer within {} ms", after.as_millis())]
+    Timeout {
+        /// How long it was waited.
+        after: Duration,
+    },
+    /// The agent answered that it failed, or that it refuses.
+    #[error("{}", .0.what)]
+    Failed(Box<pb::Failure>),
+}
+
+impl CallError {
+    /// The stable code; the agent's own where the agent answered.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unreachable { .. } => "MF0520",
+            Self::Lost { .. } => "MF0521",
+            Self::Timeout { .. } => "MF0522",
+            Self::Failed(failure) => &failure.code,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> &str {
+        match self {
+            Self::Unreachable { .. } => {
+                "see that the agent runs and listens there, and that both certificates are of one CA and in date"
+            }
+            Self::Lost { .. } | Self::Timeout { .. } => "see the agent's log, and `midflight nodes` for what it runs",
+            Self::Failed(failure) => &failure.hint,
+        }
+    }
+
+    /// Whether it is worth asking again: the node did not answer at all.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+
+    /// As it stands in events.
+    #[must_use]
+    pub fn cause(&self, phase: Phase) -> Cause {
+        if let Self::Failed(failure) = self {
+            return failure_cause(failure, phase);
+        }
+        Cause {
+            code: self.code().to_owned(),
+            phase,
+            what: crate::error::chain(self),
+            subject: String::new(),
+            hint: self.hint().to_owned(),
+            actors: Vec::new(),
+            actor_count: 0,
+        }
+    }
+}
+
+/// An agent's failure as it stands in events; `phase` is used when the agent names none.
+#[must_use]
+pub fn failure_cause(failure: &pb::Failure, phase: Phase) -> Cause {
+    const SHOWN: usize = 3;
+    let actor = |actor: &pb::ActorFailure| {
+        let who = if actor.name.is_empty() { format!("pid {}", actor.pid) } else { actor.name.clone() };
+        format!("{who} ({}): {}", actor.module, actor.reason)
+    };
+    Cause {
+        code: failure.code.clone(),
+        phase: phase_of(failure.phase()).unwrap_or(phase),
+        what: failure.what.clone(),
+        subject: failure.subject.clone(),
+        hint: failure.hint.clone(),
+        actors: failure.actors.iter().take(SHOWN).map(actor).collect(),
+        actor_count: failure.actors.len() as u64,
+    }
+}
+
+/// A phase of the protocol as it stands in events; `None` when it is unspecified.
+#[must_use]
+pub fn phase_of(phase: pb::Phase) -> Option<Phase> {
+    Some(match phase {
+        pb::Phase::Unspecified | pb::Phase::Probation => return None,
+        pb::Phase::Stage => Phase::Stage,
+        pb::Phase::Prepare => Phase::Prepare,
+        pb::Phase::Suspend => Phase::Suspend,
+        pb::Phase::Load => Phase::Load,
+        pb::Phase::Migrate => Phase::Migrate,
+        pb::Phase::Resume => Phase::Resume,
+        pb::Phase::Confirm => Phase::Confirm,
+        pb::Phase::Finish => Phase::Finish,
+        pb::Phase::Rollback => Phase::Rollback,
+    })
+}
