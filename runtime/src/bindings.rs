@@ -11,19 +11,3 @@ wasmtime::component::bindgen!({
 
 pub use midflight::actor::host::{Host, Level};
 pub use midflight::actor::types::*;
-
-impl Event {
-    /// Bytes of payload, for the bound on messages.
-    pub(crate) fn payload_bytes(&self) -> usize {
-        match self {
-            Event::Call(r) => r.body.len(),
-            Event::Cast(b) | Event::Info(b) => b.len(),
-            Event::Timer(t) => t.body.len(),
-            Event::Response(r) => r.cookie.len() + r.outcome.as_ref().map_or(0, Vec::len),
-            Event::Down(d) => d.reason.len(),
-            Event::Socket(SocketEvent::Data(d)) => d.bytes.len(),
-            Event::Socket(_) => 0,
-            Event::Registered(r) => r.name.len(),
-        }
-    }
-}

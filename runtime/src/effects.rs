@@ -95,7 +95,7 @@ impl Release<'_> {
             Effect::Request(ask) => {
                 let timed = ask.timeout > 0;
                 let era = shared.era.load(std::sync::atomic::Ordering::Acquire);
-                let pending = Pending { id: ask.id, cookie: ask.cookie, vsn: self.vsn.clone(), era, timed };
+                let pending = Pending { id: ask.id, cookie: ask.cookie, vsn: self.vsn.clone(), era, timed, host: None };
                 shared.requests.add(pid, pending);
                 if timed {
                     shared.timers.expect_answer(pid, ask.id, Instant::now() + Duration::from_millis(ask.timeout.into()));
@@ -167,12 +167,12 @@ impl Release<'_> {
     }
 
     fn spawn(&mut self, spawn: Spawn) {
-        self.reserved.retain(|&r| r != spawn.pid);
         let (shared, pid) = (self.shared, self.pid);
         let Some(module) = shared.code.module_named(&spawn.module) else { return };
         if spawn.monitor {
             self.monitor(spawn.pid);
         }
+        self.reserved.retain(|&r| r != spawn.pid);
         let name: Option<Arc<str>> = spawn.name.map(Into::into);
         let birth = Birth { args: spawn.args, parent: Some(pid) };
         match give_birth(shared, spawn.pid, &module, name, birth, None) {

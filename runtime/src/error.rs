@@ -1,4 +1,5 @@
 //! Why the runtime did not do something: each variant says what failed, in which module or actor, and what to do next.
+#![allow(missing_docs)] // the fields are named for what the messages say of them
 
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ pub enum Error {
     /// `describe` or `parse` failed.
     #[error("{call} of actor {actor}: {reason}")]
     Sys { call: &'static str, actor: String, reason: String },
+    /// A call from outside got no answer.
+    #[error("actor {actor} gave no answer: {reason}")]
+    Call { actor: String, reason: String },
     /// The machine said no: threads, memory, files.
     #[error("{what}: {reason}")]
     System { what: &'static str, reason: String },
@@ -100,6 +104,7 @@ impl Error {
             Error::SysTimeout { .. } => "MF0314",
             Error::Sys { .. } => "MF0315",
             Error::System { .. } => "MF0316",
+            Error::Call { .. } => "MF0317",
         }
     }
 
@@ -121,6 +126,7 @@ impl Error {
             Error::NoActor(_) => "it may have ended; list the actors",
             Error::SysTimeout { .. } => "its handler is still running: ask again",
             Error::Sys { .. } => "the actor keeps its state",
+            Error::Call { .. } => "see the actor's log",
             Error::System { .. } => "see the limits of the machine",
         }
     }

@@ -9,6 +9,7 @@ mod actor;
 mod bindings;
 mod boot;
 mod cache;
+mod client;
 mod code;
 mod effects;
 mod error;

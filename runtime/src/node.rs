@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     /// Ports that actors may listen on.
     pub(crate) ports: RwLock<HashSet<u16>>,
     pub(crate) stopping: AtomicBool,
+    /// Ids for calls of the program around the node.
+    pub(crate) host_calls: AtomicU64,
 }
 
 /// Why a message did not reach a mailbox.
@@ -170,6 +172,11 @@ impl Shared {
     }
 
     fn answer(&self, caller: Pid, pending: Pending, outcome: Result<Vec<u8>, RequestError>, stamp: u32) {
+        if let Some(host) = pending.host {
+            // Whoever asked may have stopped waiting.
+            let _ = host.try_send(outcome);
+            return;
+        }
         let issued_by = (pending.era != self.era.load(Ordering::Acquire)).then(|| pending.vsn.to_string());
         let response = Response { id: pending.id, cookie: pending.cookie, issued_by, outcome };
         let mut item = Item::host(Event::Response(response));
@@ -248,6 +255,7 @@ impl Node {
             era: AtomicU64::new(1),
             ports: RwLock::default(),
             stopping: AtomicBool::new(false),
+            host_calls: AtomicU64::new(1),
             limits: config.limits,
         });
         shared.net.attach(&shared);

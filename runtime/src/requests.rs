@@ -1,10 +1,13 @@
 //! Requests on their way: who asked, what comes back with the answer, and who will never answer any more.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc::SyncSender},
+};
 
 use parking_lot::Mutex;
 
-use crate::table::Pid;
+use crate::{bindings::RequestError, table::Pid};
 
 const SHARDS: usize = 64;
 
@@ -18,6 +21,8 @@ pub(crate) struct Pending {
     pub(crate) era: u64,
     /// It has a deadline among the timers.
     pub(crate) timed: bool,
+    /// Asked by the program around the node, which waits here.
+    pub(crate) host: Option<SyncSender<Result<Vec<u8>, RequestError>>>,
 }
 
 /// All of a node, by caller.

@@ -58,7 +58,7 @@ pub struct ActorStatus {
 }
 
 impl Node {
-    fn find(&self, actor: &ActorRef) -> Result<Pid, Error> {
+    pub(crate) fn find(&self, actor: &ActorRef) -> Result<Pid, Error> {
         let pid = match actor {
             ActorRef::Pid(pid) => self.shared.table.get(*pid).map(|_| *pid),
             ActorRef::Name(name) => self.shared.names.whereis(name),
@@ -170,9 +170,17 @@ impl Node {
 
     /// Lets a suspended actor run again.
     pub fn resume(&self, actor: &ActorRef, timeout: Duration) -> Result<ActorStatus, Error> {
-        let pid = self.find(actor)?;
-        self.shared.unpause(pid, Pause::Sys);
-        self.status(actor, timeout)
+        let status = self.at_boundary(actor, timeout, |pid, slot, body| {
+            {
+                let mut mail = slot.mail.lock();
+                if mail.pause == Pause::Sys {
+                    mail.pause = Pause::No;
+                }
+            }
+            self.status_of(pid, slot, body)
+        })?;
+        self.shared.wake(status.pid);
+        Ok(status)
     }
 
     /// Every module as it runs.

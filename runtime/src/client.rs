@@ -1,0 +1,48 @@
+//! Messages from the program that embeds the node: a cast, and a call that waits. For tests, benchmarks and tools; what a
+//! fleet does enters through sockets.
+
+use std::{sync::mpsc, time::Duration};
+
+use crate::{
+    Error, Node,
+    actor::{HOST, Item},
+    bindings::{Event, Request, RequestError},
+    node::Undelivered,
+    requests::Pending,
+    sys::ActorRef,
+};
+
+/// The caller that is no actor.
+pub(crate) const HOST_CALLER: u64 = 0;
+
+impl Node {
+    /// Sends a cast. It waits in the mailbox like any other.
+    pub fn cast(&self, to: &ActorRef, body: Vec<u8>) -> Result<(), Error> {
+        let pid = self.find(to)?;
+        self.shared.deliver(pid, Item::host(Event::Cast(body))).map_err(|(_, why)| match why {
+            Undelivered::Nobody => Error::NoActor(to.to_string()),
+            Undelivered::Full => Error::Call { actor: to.to_string(), reason: "its mailbox is full".into() },
+        })
+    }
+
+    /// Calls an actor and waits for its answer.
+    pub fn call(&self, to: &ActorRef, body: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, Error> {
+        let pid = self.find(to)?;
+        let shared = &self.shared;
+        let id = shared.host_calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (answer, answered) = mpsc::sync_channel(1);
+        let pending = Pending { id, cookie: Vec::new(), vsn: "".into(), era: 0, timed: false, host: Some(answer) };
+        shared.requests.add(HOST_CALLER, pending);
+        shared.send(pid, Item { stamp: HOST, ..Item::host(Event::Call(Request { caller: HOST_CALLER, id, body })) });
+        let outcome = answered.recv_timeout(timeout);
+        shared.requests.take(HOST_CALLER, id);
+        let reason = match outcome {
+            Ok(Ok(body)) => return Ok(body),
+            Ok(Err(RequestError::Down(reason))) => reason,
+            Ok(Err(RequestError::Overflow)) => "its mailbox is full".into(),
+            Ok(Err(RequestError::Restored)) => "a rollback restored it".into(),
+            Ok(Err(RequestError::Timeout)) | Err(_) => format!("no answer within {timeout:?}"),
+        };
+        Err(Error::Call { actor: to.to_string(), reason })
+    }
+}
