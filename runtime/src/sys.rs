@@ -196,6 +196,11 @@ impl Node {
                 vsn: current.vsn.clone(),
                 blob: current.blob,
                 actors: module.actors.load(Ordering::Relaxed),
+                actors_on_old: match &old {
+                    // While an upgrade is not finished the old version is kept for the way back, and nobody runs it.
+                    Some(old) if module.upgrade().is_none() => self.actors_on(old.index),
+                    _ => 0,
+                },
                 old_vsn: old.as_ref().map(|o| o.vsn.clone()),
                 events: count(|c| c.events.load(Ordering::Relaxed)),
                 traps: count(|c| c.traps.load(Ordering::Relaxed)),
@@ -204,6 +209,15 @@ impl Node {
             });
         }
         all
+    }
+
+    /// Actors whose state stands on this version and that no open upgrade will take from it.
+    fn actors_on(&self, version: u32) -> u64 {
+        let table = &self.shared.table;
+        (0..table.extent())
+            .filter_map(|index| table.at(index))
+            .filter(|(_, _, body)| body.as_ref().is_some_and(|b| b.version == version && b.shadow.is_none()))
+            .count() as u64
     }
 
     /// Actors alive.
@@ -233,6 +247,8 @@ pub struct ModuleStatus {
     pub blob: midflight_patch::Digest,
     /// Actors alive.
     pub actors: u64,
+    /// Actors that run the old version: those that a rollback had to hold on the code it took away.
+    pub actors_on_old: u64,
     /// Of the version before, while it is kept.
     pub old_vsn: Option<midflight_patch::Vsn>,
     /// Events handled well.
