@@ -3,8 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    os::unix::fs::DirBuilderExt,
     path::Path,
     sync::{
         Arc,
@@ -15,7 +13,6 @@ use std::{
 
 use midflight_patch::{Bundle, Digest, Manifest, Release};
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -23,9 +20,10 @@ use crate::{
     audit::Audit,
     book::{Book, NamedRelease, State},
     config::Config,
+    data_dir::DataDir,
     error::Error,
     events::Events,
-    journal::{Entry, FileStorage, Storage},
+    journal::{Entry, FileStorage},
     key::Key,
     store::Store,
     target::Target,
@@ -62,33 +60,29 @@ pub struct Agent {
     pub(crate) started: Instant,
     open: Mutex<Option<Arc<Transaction>>>,
     stopping: AtomicBool,
-    _lock: File,
+    /// Held while blobs are collected, and while a patch that was staged is written down.
+    pub(crate) collecting: Mutex<()>,
+    _data: DataDir,
 }
 
 impl Agent {
-    /// Opens the data directory and boots the target. Blocks.
+    /// Reads the journal and boots the target. Blocks.
     ///
     /// # Errors
-    /// [`Error::DataDirInUse`], those of the journal and the store, and what the release bundle or the target is refused for.
-    pub fn start(config: &Config, target: Arc<dyn Target>) -> Result<Arc<Self>, Error> {
-        let lock = lock(&config.data_dir)?;
-        let storage = FileStorage::open(&config.data_dir.join("journal"))?;
-        Self::start_with(config, target, Box::new(storage), lock)
-    }
-
-    fn start_with(
+    /// Those of the journal and the store, and what the release bundle or the target is refused for.
+    pub fn start(
         config: &Config,
+        data: DataDir,
         target: Arc<dyn Target>,
-        storage: Box<dyn Storage>,
-        lock: File,
     ) -> Result<Arc<Self>, Error> {
-        let (book, torn) = Book::open(storage)?;
+        let storage = FileStorage::open(&data.path().join("journal"))?;
+        let (book, torn) = Book::open(Box::new(storage))?;
         let agent = Arc::new(Self {
             node: config.node.to_string(),
             sys: config.sys,
             target,
             book,
-            store: Arc::new(Store::open(&config.data_dir)?),
+            store: Arc::new(Store::open(data.path())?),
             trust: trust(config),
             events: Events::default(),
             audit: Audit::default(),
@@ -99,7 +93,8 @@ impl Agent {
             started: Instant::now(),
             open: Mutex::default(),
             stopping: AtomicBool::new(false),
-            _lock: lock,
+            collecting: Mutex::default(),
+            _data: data,
         });
         if torn > 0 {
             tracing::warn!(
@@ -176,7 +171,11 @@ impl Agent {
     }
 
     pub(crate) fn hold(&self, transaction: Arc<Transaction>) {
-        *self.open.lock() = Some(transaction);
+        *self.open.lock() = Some(transaction.clone());
+        // The agent may have begun to stop while this one was admitted.
+        if self.stopping.load(Ordering::SeqCst) {
+            transaction.cancel("the agent is shutting down");
+        }
     }
 
     /// Lets go of a transaction that has ended, unless another has taken its place.
@@ -212,8 +211,9 @@ impl Agent {
     /// Removes the blobs that nothing needs any more: not the releases that run or could come back, and not staged patches
     /// that still fit.
     pub(crate) fn collect(&self) {
+        let _collecting = self.collecting.lock();
         let state = self.book.state();
-        let fitting = state
+        let fitting: BTreeSet<_> = state
             .staged
             .keys()
             .filter(|patch| self.fits(&state, patch))
@@ -228,6 +228,7 @@ impl Agent {
             ),
         }
         self.book.forget_staged(|patch| fitting.contains(patch));
+        self.compiled.lock().retain(|patch| fitting.contains(patch));
     }
 
     fn fits(&self, state: &State, patch: &Digest) -> bool {
@@ -270,22 +271,4 @@ fn read_release(path: &Path, trust: &Trust) -> Result<(Bundle, Release, Vec<Stri
     let signers = trust.verify(&what, &bundle.manifest_bytes, &bundle.signatures)?;
     let release = Release::from_manifest(&bundle.manifest).map_err(Error::patch(&what))?;
     Ok((bundle, release, signers))
-}
-
-/// Makes the data directory (mode 0700), and keeps other agents out of it.
-fn lock(data_dir: &Path) -> Result<File, Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
-        .map_err(Error::io("create", data_dir))?;
-    let path = data_dir.join("lock");
-    let file = File::create(&path).map_err(Error::io("create", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::DataDirInUse {
-            path: data_dir.to_owned(),
-        }),
-        Err(error) => Err(Error::io("lock", path)(error.into())),
-    }
 }

@@ -50,6 +50,10 @@ impl Agent {
             return;
         };
         let what = error.chain();
+        let signers = match error {
+            Error::TooFewSigners { signers, .. } => signers.clone(),
+            _ => signers,
+        };
         tracing::warn!(
             order,
             peer = peer.name,

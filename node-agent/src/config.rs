@@ -26,6 +26,9 @@ pub struct Config {
     pub node: NodeName,
     /// Blobs, journal, and the runtime's cache of compiled code.
     pub data_dir: PathBuf,
+    /// Compiled code, private to the agent's user; agents of one user may share it. Default: `code` in `data_dir`.
+    #[serde(default)]
+    pub code_cache: Option<PathBuf>,
     /// A signed release bundle: booted, and made permanent, when the journal names no permanent release.
     pub boot: PathBuf,
     /// Where controllers reach the agent.
@@ -177,6 +180,7 @@ impl Config {
         if let Some(unix) = &mut config.listen.unix {
             paths.push(&mut unix.path);
         }
+        paths.extend(&mut config.code_cache);
         for path in paths {
             *path = base.join(&*path);
         }

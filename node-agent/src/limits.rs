@@ -53,20 +53,26 @@ pub struct Limits {
     pub message_bytes: Within<64, { 16 << 20 }>,
     /// Messages in one actor's mailbox. At 80 % of it an upgrade in its pause aborts. Default 10,000.
     pub mailbox: Within<16, 10_000_000>,
-    /// Effects that one event may have. Default 1,024.
-    pub effects: Within<1, 1_000_000>,
-    /// Bytes of log lines that one event may write. Default 8 KiB.
-    pub log_bytes: Within<0, { 1 << 20 }>,
+    /// Effects that one event may have. Default 1,000.
+    pub effects: Within<1, 65_536>,
+    /// Lines that one event may log. Default 100.
+    pub log_lines: Within<0, 10_000>,
+    /// Events that one call of a handler may take. Default 64.
+    pub batch: Within<1, 1_024>,
     /// Milliseconds that one call of a handler may take; keep it under half of the pause budgets used. Default 100.
-    pub handler_ms: Within<1, 60_000>,
-    /// MiB of linear memory of one instance. Default 16.
-    pub instance_memory_mb: Within<1, 4_096>,
+    pub handler_ms: Within<5, 60_000>,
+    /// MiB of linear memory of one instance. Default 64.
+    pub instance_memory_mb: Within<2, 1_024>,
     /// Actors alive at a time. Default 1,000,000.
-    pub actors: Within<1, 10_000_000>,
-    /// Open sockets of actors, listeners included. Default 10,000.
-    pub sockets: Within<0, 1_000_000>,
+    pub actors: Within<1, { 4 << 20 }>,
+    /// Connections of actors open at a time. Default 10,000.
+    pub connections: Within<0, 1_000_000>,
+    /// Bytes that may wait to be written to one connection; more close it. Default 4 MiB.
+    pub socket_buffer_bytes: Within<4_096, { 1 << 30 }>,
     /// Threads that run handlers; 0: one for each core. Default 0.
     pub workers: Within<0, 256>,
+    /// Run every handler twice, the second time in a fresh instance, and compare. For tests. Default false.
+    pub hermetic: bool,
 }
 
 impl Default for Limits {
@@ -75,13 +81,16 @@ impl Default for Limits {
             state_bytes: Within::of(64 << 10),
             message_bytes: Within::of(64 << 10),
             mailbox: Within::of(10_000),
-            effects: Within::of(1_024),
-            log_bytes: Within::of(8 << 10),
+            effects: Within::of(1_000),
+            log_lines: Within::of(100),
+            batch: Within::of(64),
             handler_ms: Within::of(100),
-            instance_memory_mb: Within::of(16),
+            instance_memory_mb: Within::of(64),
             actors: Within::of(1_000_000),
-            sockets: Within::of(10_000),
+            connections: Within::of(10_000),
+            socket_buffer_bytes: Within::of(4 << 20),
             workers: Within::of(0),
+            hermetic: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use midflight_proto::agent::v1::node_agent_server::NodeAgentServer;
+use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgentServer};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,6 +13,7 @@ use tonic::{Request, Status};
 use crate::{
     agent::Agent,
     config::Config,
+    data_dir::DataDir,
     error::Error,
     listen::{self, Connection, SocketFile},
     peer::Right,
@@ -52,10 +53,9 @@ impl Server {
             .as_ref()
             .map(tls::server_config)
             .transpose()?;
-        let booted = config.clone();
-        let agent = tokio::task::spawn_blocking(move || Agent::start(&booted, target));
-        let agent = agent.await.map_err(Error::panicked("boot"))??;
-
+        // The directory first: another agent's socket must not be replaced. Then the addresses: a release that was booted
+        // for an agent that cannot listen would lose its state at once.
+        let data = DataDir::claim(&config.data_dir)?;
         let (connections, incoming) = mpsc::channel(16);
         let (mut tasks, mut address, mut socket) = (JoinSet::new(), None, None);
         if let (Some(tcp), Some(tls)) = (&config.listen.tcp, tls) {
@@ -74,6 +74,9 @@ impl Server {
             let accept = listen::accept_unix(listener, connections.clone());
             tasks.spawn(async { Ok(accept.await) });
         }
+        let booted = config.clone();
+        let agent = tokio::task::spawn_blocking(move || Agent::start(&booted, data, target));
+        let agent = agent.await.map_err(Error::panicked("boot"))??;
         let stop = CancellationToken::new();
         tasks.spawn(serve(agent.clone(), incoming, stop.clone()).await);
         tracing::info!(node = agent.node, tcp = ?address, unix = ?config.listen.unix, "listening");
@@ -133,7 +136,8 @@ async fn serve(
 ) -> impl Future<Output = Result<(), Error>> {
     let node = agent.node.clone();
     let readers = move |request: Request<()>| -> Result<Request<()>, Status> {
-        check_peer(&node, request.extensions(), Right::Read)?;
+        check_peer(&node, request.extensions(), Right::Read)
+            .map_err(|refused| refused.1.status(pb::Phase::Unspecified, false))?;
         Ok(request)
     };
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -160,10 +164,5 @@ async fn serve(
         );
     let serving =
         router.serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop.cancelled_owned());
-    async move {
-        let ended = serving.await.map_err(|source| Error::Server { source });
-        // Kept until here: dropping it would change the health that is told.
-        drop(reporter);
-        ended
-    }
+    async move { serving.await.map_err(|source| Error::Server { source }) }
 }

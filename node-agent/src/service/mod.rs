@@ -34,9 +34,26 @@ impl Service {
         Self { agent }
     }
 
-    /// Who asks, when that peer may.
-    fn peer(&self, extensions: &Extensions, right: Right) -> Result<Peer, Status> {
-        check_peer(&self.agent.node, extensions, right)
+    /// Who asks, when that peer may. A peer that may not give this order is written down.
+    async fn peer(
+        &self,
+        extensions: &Extensions,
+        right: Right,
+        order: &'static str,
+    ) -> Result<Peer, Status> {
+        let refused = match check_peer(&self.agent.node, extensions, right) {
+            Ok(peer) => return Ok(peer),
+            Err(refused) => refused,
+        };
+        let (peer, error) = *refused;
+        let status = error.status(pb::Phase::Unspecified, false);
+        if right != Right::Read {
+            let work =
+                move |agent: &Arc<Agent>| agent.refuse(order, None, &peer, Vec::new(), &error);
+            let recorded = self.blocking("audit", work).await;
+            recorded.map_err(|error| error.status(pb::Phase::Unspecified, false))?;
+        }
+        Err(status)
     }
 
     /// Runs work that blocks. It runs to its end even if the client goes away.
@@ -52,16 +69,17 @@ impl Service {
     }
 }
 
-/// Who asks, when that peer may.
+/// Who asks, when that peer may; else who asked, and the error.
 pub(crate) fn check_peer(
     node: &str,
     extensions: &Extensions,
     right: Right,
-) -> Result<Peer, Status> {
-    let peer = extensions.get::<Peer>().cloned().unwrap_or(Peer {
+) -> Result<Peer, Box<(Peer, Error)>> {
+    let unknown = || Peer {
         name: "an unknown peer".to_owned(),
         role: None,
-    });
+    };
+    let peer = extensions.get::<Peer>().cloned().unwrap_or_else(unknown);
     if peer.may(right) {
         return Ok(peer);
     }
@@ -71,10 +89,10 @@ pub(crate) fn check_peer(
         "a request was refused for its role"
     );
     let error = Error::Forbidden {
-        peer: peer.name,
+        peer: peer.name.clone(),
         node: node.to_owned(),
     };
-    Err(error.status(pb::Phase::Unspecified, false))
+    Err(Box::new((peer, error)))
 }
 
 #[tonic::async_trait]
@@ -86,7 +104,8 @@ impl NodeAgent for Service {
         &self,
         request: Request<pb::DescribeRequest>,
     ) -> Result<Response<pb::DescribeResponse>, Status> {
-        self.peer(request.extensions(), Right::Read)?;
+        self.peer(request.extensions(), Right::Read, "describe")
+            .await?;
         let described = self
             .blocking("description", |agent| describe::describe(agent))
             .await;
@@ -99,7 +118,9 @@ impl NodeAgent for Service {
         &self,
         request: Request<Streaming<pb::StageRequest>>,
     ) -> Result<Response<pb::StageResponse>, Status> {
-        let peer = self.peer(request.extensions(), Right::Roll)?;
+        let peer = self
+            .peer(request.extensions(), Right::Roll, "stage")
+            .await?;
         let staged = self.stage_stream(peer, request.into_inner()).await;
         staged
             .map(Response::new)
@@ -110,7 +131,9 @@ impl NodeAgent for Service {
         &self,
         request: Request<Streaming<pb::UpgradeRequest>>,
     ) -> Result<Response<Self::UpgradeStream>, Status> {
-        let peer = self.peer(request.extensions(), Right::Roll)?;
+        let peer = self
+            .peer(request.extensions(), Right::Roll, "upgrade")
+            .await?;
         let opened = self.open(peer, request.into_inner()).await;
         opened
             .map(Response::new)
@@ -121,7 +144,9 @@ impl NodeAgent for Service {
         &self,
         request: Request<pb::ConfirmRequest>,
     ) -> Result<Response<pb::ConfirmResponse>, Status> {
-        let peer = self.peer(request.extensions(), Right::Roll)?;
+        let peer = self
+            .peer(request.extensions(), Right::Roll, "confirm")
+            .await?;
         self.confirm_order(peer, request.into_inner())
             .await
             .map(Response::new)
@@ -131,7 +156,9 @@ impl NodeAgent for Service {
         &self,
         request: Request<pb::RollbackRequest>,
     ) -> Result<Response<pb::RollbackResponse>, Status> {
-        let peer = self.peer(request.extensions(), Right::Roll)?;
+        let peer = self
+            .peer(request.extensions(), Right::Roll, "rollback")
+            .await?;
         let rolled_back = self.rollback_order(peer, request.into_inner()).await;
         rolled_back
             .map(Response::new)
@@ -143,7 +170,7 @@ impl NodeAgent for Service {
         request: Request<pb::SysRequest>,
     ) -> Result<Response<pb::SysResponse>, Status> {
         let right = sys::right(request.get_ref());
-        let peer = self.peer(request.extensions(), right)?;
+        let peer = self.peer(request.extensions(), right, "sys").await?;
         let answered = self.sys_order(peer, request.into_inner()).await;
         answered
             .map(Response::new)
@@ -154,7 +181,8 @@ impl NodeAgent for Service {
         &self,
         request: Request<pb::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        self.peer(request.extensions(), Right::Read)?;
+        self.peer(request.extensions(), Right::Read, "watch_events")
+            .await?;
         let agent = self.agent.clone();
         let reader = agent.events.reader(request.into_inner().from_seq);
         let events = futures::stream::unfold((agent, reader), |(agent, mut reader)| async move {

@@ -212,9 +212,8 @@ fn compile(agent: &Agent, plan: &Plan) -> Result<(), Error> {
 fn remember(agent: &Agent, plan: &Plan) -> Result<(), Error> {
     let signatures = serde_json::to_vec(&plan.signatures)
         .map_err(|error| request("signatures", &error.to_string()))?;
-    let digests = vec![plan.key.patch, Digest::of(&signatures)];
-    // From here until the journal names them, nobody may collect these two.
-    let _pin = agent.store.pin(digests);
+    // Nothing is collected until the journal names all of it; the blobs themselves are pinned by the plan.
+    let _collecting = agent.collecting.lock();
     let patch = StagedPatch {
         manifest: agent.store.put(&plan.manifest_bytes)?,
         signatures: agent.store.put(&signatures)?,

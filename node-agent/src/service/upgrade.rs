@@ -190,6 +190,10 @@ impl Driver {
                         other => other.chain(),
                     };
                     self.transaction.cancel(&reason);
+                    let text = format!("aborting after the phase that runs: {reason}");
+                    self.agent
+                        .events
+                        .add("upgrade", text, Some(&self.transaction.key), None);
                 }
             }
         }
