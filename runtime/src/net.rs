@@ -131,6 +131,7 @@ impl Net {
         let event = match bound {
             Err(e) => SocketEvent::ListenFailed(ListenFailed { id, port, reason: e.to_string() }),
             Ok(listener) => {
+                let port = listener.local_addr().map_or(port, |at| at.port());
                 let socket = self.next.fetch_add(1, Ordering::Relaxed);
                 let mut sockets = self.sockets.lock();
                 let task = self.handle.spawn(accept(Arc::downgrade(&node), listener, socket, owner));
