@@ -1,0 +1,46 @@
+# make demo    a fleet on this machine, patched while clients are connected
+# make test    every test, end to end ones included
+# make build   the binaries that both use
+# make bench   what a call, a cast, an idle actor and an upgrade cost, one JSON object a line
+#
+# Each installs what it misses: on Debian by apt, as root or through sudo; elsewhere it says what to install.
+
+CARGO ?= cargo
+# Everything is built with one profile and one set of features, so that nothing is compiled twice.
+BUILD  = $(CARGO) build --release --workspace --all-targets
+TARGET = $(or $(CARGO_TARGET_DIR),target)/release
+
+.PHONY: all build demo test bench guests needs lint doc fmt
+
+all: build
+
+needs:
+	@./needs.sh cc:gcc ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl
+
+guests:
+	@./guest/build.sh
+
+build: needs guests
+	$(BUILD)
+
+demo: build
+	@$(TARGET)/midflight demo $(DEMO)
+
+test: build
+	$(CARGO) test --release --workspace
+	cd guest && CARGO_TARGET_DIR="$${MIDFLIGHT_GUEST_TARGET:-$${XDG_CACHE_HOME:-$$HOME/.cache}/midflight/guest-target}" $(CARGO) test --workspace
+
+bench: build
+	@$(TARGET)/midflight-bench guest/out
+
+fmt:
+	$(CARGO) fmt --all
+	cd guest && $(CARGO) fmt --all
+
+lint:
+	$(CARGO) fmt --all --check
+	cd guest && $(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
