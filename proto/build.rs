@@ -7,7 +7,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     let mut config = tonic_prost_build::Config::new();
-    config.bytes([".midflight.agent.v1.BlobChunk.data", ".midflight.agent.v1.StageHeader.manifest"]);
+    config.bytes([
+        ".midflight.agent.v1.BlobChunk.data",
+        ".midflight.agent.v1.StageHeader.manifest",
+    ]);
     tonic_prost_build::configure()
         .file_descriptor_set_path(&out)
         .compile_fds_with_config(descriptors.clone(), config)?;

@@ -18,7 +18,9 @@ impl Failure {
         if status.details().is_empty() {
             return None;
         }
-        Failure::decode(status.details()).ok().filter(|f| !f.code.is_empty())
+        Failure::decode(status.details())
+            .ok()
+            .filter(|f| !f.code.is_empty())
     }
 }
 
@@ -41,7 +43,12 @@ mod tests {
 
     #[test]
     fn a_failure_survives_the_way_through_a_status() {
-        let failure = Failure { code: "MF0401".into(), what: "no".into(), subject: "counter".into(), ..Default::default() };
+        let failure = Failure {
+            code: "MF0401".into(),
+            what: "no".into(),
+            subject: "counter".into(),
+            ..Default::default()
+        };
         let status = failure.clone().into_status(Code::FailedPrecondition);
         assert_eq!(Failure::from_status(&status), Some(failure));
         assert_eq!(status.message(), "MF0401: no (counter)");
@@ -56,7 +63,11 @@ mod tests {
 
     #[test]
     fn an_unknown_enum_member_does_not_break_a_reader() {
-        let failure = Failure { code: "MF0401".into(), phase: 9_999, ..Default::default() };
+        let failure = Failure {
+            code: "MF0401".into(),
+            phase: 9_999,
+            ..Default::default()
+        };
         let read = Failure::decode(failure.encode_to_vec().as_slice()).unwrap();
         assert_eq!(read.phase(), crate::agent::v1::Phase::Unspecified);
     }

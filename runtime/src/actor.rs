@@ -30,7 +30,11 @@ pub(crate) struct Item {
 impl Item {
     /// An event of the host's own.
     pub(crate) fn host(body: Event) -> Self {
-        Self { envelope: Envelope { sender: None, body }, stamp: HOST, window: None }
+        Self {
+            envelope: Envelope { sender: None, body },
+            stamp: HOST,
+            window: None,
+        }
     }
 }
 
@@ -112,6 +116,7 @@ impl Body {
 
     /// Name, or pid, for people.
     pub(crate) fn label(&self, pid: Pid) -> String {
-        self.name().map_or_else(|| crate::pid_text(pid), |name| name.to_string())
+        self.name()
+            .map_or_else(|| crate::pid_text(pid), |name| name.to_string())
     }
 }

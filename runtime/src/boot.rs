@@ -11,12 +11,7 @@ use midflight_patch::{Digest, ModuleName, Release, Restart};
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    Error, Node,
-    actor::Birth,
-    effects::give_birth,
-    node::Shared,
-    table::Pid,
-    upgrade::on_load,
+    Error, Node, actor::Birth, effects::give_birth, node::Shared, table::Pid, upgrade::on_load,
 };
 
 /// How many restarts of one actor, in how long, are too many.
@@ -45,7 +40,11 @@ struct Boot {
 
 impl Root {
     fn actor_name(&self, index: u32) -> Arc<str> {
-        if self.count > 1 { format!("{}.{}", self.name, index + 1).into() } else { self.name.as_str().into() }
+        if self.count > 1 {
+            format!("{}.{}", self.name, index + 1).into()
+        } else {
+            self.name.as_str().into()
+        }
     }
 
     /// An actor of this entry was initialised, or not.
@@ -64,11 +63,21 @@ impl Root {
     }
 
     fn wait(&self, until: Instant) -> Result<(), Error> {
-        let error = |index, reason| Error::Start { name: self.actor_name(index).to_string(), module: self.module.clone(), reason };
+        let error = |index, reason| Error::Start {
+            name: self.actor_name(index).to_string(),
+            module: self.module.clone(),
+            reason,
+        };
         let mut boot = self.boot.lock();
         while boot.waiting > 0 && boot.failed.is_none() {
             if self.changed.wait_until(&mut boot, until).timed_out() {
-                return Err(error(0, format!("{} actors were not initialised within {BOOT_TIME:?}", boot.waiting)));
+                return Err(error(
+                    0,
+                    format!(
+                        "{} actors were not initialised within {BOOT_TIME:?}",
+                        boot.waiting
+                    ),
+                ));
             }
         }
         match boot.failed.take() {
@@ -85,7 +94,11 @@ impl Node {
     }
 
     /// Starts a release on a node that runs nothing, and waits until its actors are initialised.
-    pub fn boot(&self, release: &Release, blobs: &BTreeMap<Digest, Arc<[u8]>>) -> Result<(), Error> {
+    pub fn boot(
+        &self,
+        release: &Release,
+        blobs: &BTreeMap<Digest, Arc<[u8]>>,
+    ) -> Result<(), Error> {
         let shared = &self.shared;
         for (name, module) in &release.modules {
             let component = blobs.get(&module.blob).ok_or_else(|| Error::Component {
@@ -106,13 +119,19 @@ impl Node {
                 args: start.args.to_string().into_bytes(),
                 count: start.count,
                 restart: start.restart,
-                boot: Mutex::new(Boot { waiting: start.count, failed: None }),
+                boot: Mutex::new(Boot {
+                    waiting: start.count,
+                    failed: None,
+                }),
                 changed: Condvar::new(),
                 restarts: Mutex::default(),
             });
             for index in 0..start.count {
-                start_root(shared, &root, index)
-                    .map_err(|reason| Error::Start { name: root.actor_name(index).to_string(), module: root.module.clone(), reason })?;
+                start_root(shared, &root, index).map_err(|reason| Error::Start {
+                    name: root.actor_name(index).to_string(),
+                    module: root.module.clone(),
+                    reason,
+                })?;
             }
             // One entry after the other: a later one may look for an earlier one by name.
             root.wait(until)?;
@@ -122,10 +141,26 @@ impl Node {
 }
 
 fn start_root(shared: &Shared, root: &Arc<Root>, index: u32) -> Result<Pid, String> {
-    let module = shared.code.module_named(root.module.as_ref()).ok_or_else(|| format!("module {} is not loaded", root.module))?;
-    let pid = shared.table.reserve().ok_or("the node holds as many actors as limits.actors allows")?;
-    let birth = Birth { args: root.args.clone(), parent: None };
-    match give_birth(shared, pid, &module, Some(root.actor_name(index)), birth, Some((root.clone(), index))) {
+    let module = shared
+        .code
+        .module_named(root.module.as_ref())
+        .ok_or_else(|| format!("module {} is not loaded", root.module))?;
+    let pid = shared
+        .table
+        .reserve()
+        .ok_or("the node holds as many actors as limits.actors allows")?;
+    let birth = Birth {
+        args: root.args.clone(),
+        parent: None,
+    };
+    match give_birth(
+        shared,
+        pid,
+        &module,
+        Some(root.actor_name(index)),
+        birth,
+        Some((root.clone(), index)),
+    ) {
         Ok(()) => {
             shared.wake(pid);
             Ok(pid)
@@ -169,4 +204,3 @@ pub(crate) fn ended(shared: &Shared, root: &Arc<Root>, index: u32, reason: &str)
         Err(error) => tracing::error!(actor = %name, error, "could not be started again"),
     }
 }
-

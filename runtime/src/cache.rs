@@ -19,12 +19,19 @@ fn file_for(engine: &Engine, folder: &Path, blob: &Digest) -> PathBuf {
     let mut hash = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hash);
     let hex = blob.to_string().replace(':', "-");
-    folder.join(format!("{:016x}", hash.finish())).join(format!("{hex}.cwasm"))
+    folder
+        .join(format!("{:016x}", hash.finish()))
+        .join(format!("{hex}.cwasm"))
 }
 
 /// The compiled component: from the cache when it is there and whole, else compiled and put there. A cache that cannot
 /// be written costs time, never correctness.
-pub(crate) fn load_or_compile(engine: &Engine, folder: Option<&Path>, blob: &Digest, component: &[u8]) -> wasmtime::Result<Component> {
+pub(crate) fn load_or_compile(
+    engine: &Engine,
+    folder: Option<&Path>,
+    blob: &Digest,
+    component: &[u8],
+) -> wasmtime::Result<Component> {
     let Some(folder) = folder else {
         return Component::new(engine, component);
     };
@@ -65,5 +72,8 @@ fn store(file: &Path, code: &[u8]) -> std::io::Result<()> {
 
 fn create_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }

@@ -19,21 +19,45 @@ impl Node {
     /// Sends a cast. It waits in the mailbox like any other.
     pub fn cast(&self, to: &ActorRef, body: Vec<u8>) -> Result<(), Error> {
         let pid = self.find(to)?;
-        self.shared.deliver(pid, Item::host(Event::Cast(body))).map_err(|(_, why)| match why {
-            Undelivered::Nobody => Error::NoActor(to.to_string()),
-            Undelivered::Full => Error::Call { actor: to.to_string(), reason: "its mailbox is full".into() },
-        })
+        self.shared
+            .deliver(pid, Item::host(Event::Cast(body)))
+            .map_err(|undelivered| match undelivered.1 {
+                Undelivered::Nobody => Error::NoActor(to.to_string()),
+                Undelivered::Full => Error::Call {
+                    actor: to.to_string(),
+                    reason: "its mailbox is full".into(),
+                },
+            })
     }
 
     /// Calls an actor and waits for its answer.
     pub fn call(&self, to: &ActorRef, body: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, Error> {
         let pid = self.find(to)?;
         let shared = &self.shared;
-        let id = shared.host_calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = shared
+            .host_calls
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (answer, answered) = mpsc::sync_channel(1);
-        let pending = Pending { id, cookie: Vec::new(), vsn: "".into(), era: 0, timed: false, host: Some(answer) };
+        let pending = Pending {
+            id,
+            cookie: Vec::new(),
+            vsn: "".into(),
+            era: 0,
+            timed: false,
+            host: Some(answer),
+        };
         shared.requests.add(HOST_CALLER, pending);
-        shared.send(pid, Item { stamp: HOST, ..Item::host(Event::Call(Request { caller: HOST_CALLER, id, body })) });
+        shared.send(
+            pid,
+            Item {
+                stamp: HOST,
+                ..Item::host(Event::Call(Request {
+                    caller: HOST_CALLER,
+                    id,
+                    body,
+                }))
+            },
+        );
         let outcome = answered.recv_timeout(timeout);
         shared.requests.take(HOST_CALLER, id);
         let reason = match outcome {
@@ -43,6 +67,9 @@ impl Node {
             Ok(Err(RequestError::Restored)) => "a rollback restored it".into(),
             Ok(Err(RequestError::Timeout)) | Err(_) => format!("no answer within {timeout:?}"),
         };
-        Err(Error::Call { actor: to.to_string(), reason })
+        Err(Error::Call {
+            actor: to.to_string(),
+            reason,
+        })
     }
 }

@@ -118,7 +118,10 @@ impl CodeServer {
     pub(crate) fn new(engine: &Engine, cache: Option<PathBuf>) -> Result<Self, Error> {
         let mut linker = Linker::new(engine);
         GenServer::add_to_linker::<_, wasmtime::component::HasSelf<Door>>(&mut linker, |door| door)
-            .map_err(|e| Error::System { what: "the host interface", reason: e.to_string() })?;
+            .map_err(|e| Error::System {
+                what: "the host interface",
+                reason: e.to_string(),
+            })?;
         Ok(Self {
             engine: engine.clone(),
             linker,
@@ -132,25 +135,53 @@ impl CodeServer {
     }
 
     /// Compiles a component and checks it against the contract. The same digest again is free.
-    pub(crate) fn stage(&self, module: &ModuleName, blob: &Digest, component: &[u8]) -> Result<(), Error> {
+    pub(crate) fn stage(
+        &self,
+        module: &ModuleName,
+        blob: &Digest,
+        component: &[u8],
+    ) -> Result<(), Error> {
         if self.compiled.lock().contains_key(blob) {
             return Ok(());
         }
-        let refuse = |reason: String| Error::Component { module: module.clone(), reason };
-        let chain = |e: &wasmtime::Error| e.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        let compiled: Component = cache::load_or_compile(&self.engine, self.cache.as_deref(), blob, component).map_err(|e| refuse(chain(&e)))?;
-        let pre = self.linker.instantiate_pre(&compiled).map_err(|e| refuse(chain(&e)))?;
+        let refuse = |reason: String| Error::Component {
+            module: module.clone(),
+            reason,
+        };
+        let chain = |e: &wasmtime::Error| {
+            e.chain()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(": ")
+        };
+        let compiled: Component =
+            cache::load_or_compile(&self.engine, self.cache.as_deref(), blob, component)
+                .map_err(|e| refuse(chain(&e)))?;
+        let pre = self
+            .linker
+            .instantiate_pre(&compiled)
+            .map_err(|e| refuse(chain(&e)))?;
         let pre = GenServerPre::new(pre).map_err(|e| refuse(chain(&e)))?;
         self.compiled.lock().insert(*blob, pre);
         Ok(())
     }
 
     /// Makes a version of a staged component. It runs nowhere until it is `current`.
-    pub(crate) fn add_version(&self, name: &ModuleName, vsn: &Vsn, blob: &Digest) -> Result<Arc<Version>, Error> {
-        let pre = self.compiled.lock().get(blob).cloned().ok_or_else(|| Error::Component {
-            module: name.clone(),
-            reason: format!("blob {blob} was not staged"),
-        })?;
+    pub(crate) fn add_version(
+        &self,
+        name: &ModuleName,
+        vsn: &Vsn,
+        blob: &Digest,
+    ) -> Result<Arc<Version>, Error> {
+        let pre = self
+            .compiled
+            .lock()
+            .get(blob)
+            .cloned()
+            .ok_or_else(|| Error::Component {
+                module: name.clone(),
+                reason: format!("blob {blob} was not staged"),
+            })?;
         let mut versions = self.versions.write();
         let index = versions.len() as u32;
         let version = Arc::new(Version {
@@ -182,7 +213,9 @@ impl CodeServer {
             restarts: AtomicU64::new(0),
         });
         modules.push(module.clone());
-        self.by_name.write().insert(version.name.clone(), module.index);
+        self.by_name
+            .write()
+            .insert(version.name.clone(), module.index);
         module
     }
 
@@ -206,8 +239,20 @@ impl CodeServer {
 
     /// Forgets a version that nobody runs, and its compiled code when no other version shares it.
     pub(crate) fn purge(&self, index: u32) {
-        let Some(version) = self.versions.write().get_mut(index as usize).and_then(Option::take) else { return };
-        let shared = self.versions.read().iter().flatten().any(|v| v.blob == version.blob);
+        let Some(version) = self
+            .versions
+            .write()
+            .get_mut(index as usize)
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        let shared = self
+            .versions
+            .read()
+            .iter()
+            .flatten()
+            .any(|v| v.blob == version.blob);
         if !shared {
             self.compiled.lock().remove(&version.blob);
         }

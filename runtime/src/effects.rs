@@ -16,7 +16,11 @@ use crate::{
 pub(crate) fn check(shared: &Shared, effects: &[Effect], reserved: &[Pid]) -> Result<(), String> {
     let limits: &Limits = &shared.limits;
     if effects.len() > limits.effects {
-        return Err(format!("{} effects for one event; limits.effects is {}", effects.len(), limits.effects));
+        return Err(format!(
+            "{} effects for one event; limits.effects is {}",
+            effects.len(),
+            limits.effects
+        ));
     }
     for effect in effects {
         let bytes = match effect {
@@ -27,23 +31,36 @@ pub(crate) fn check(shared: &Shared, effects: &[Effect], reserved: &[Pid]) -> Re
             Effect::Register(name) | Effect::Unregister(name) => name.len(),
             Effect::Write(write) => {
                 if write.bytes.len() > limits.socket_buffer_bytes {
-                    return Err(format!("a write of {} bytes; limits.socket_buffer_bytes is {}", write.bytes.len(), limits.socket_buffer_bytes));
+                    return Err(format!(
+                        "a write of {} bytes; limits.socket_buffer_bytes is {}",
+                        write.bytes.len(),
+                        limits.socket_buffer_bytes
+                    ));
                 }
                 0
             }
             Effect::Spawn(spawn) => {
                 if !reserved.contains(&spawn.pid) {
-                    return Err(format!("spawn into {}, which this event did not reserve", crate::pid_text(spawn.pid)));
+                    return Err(format!(
+                        "spawn into {}, which this event did not reserve",
+                        crate::pid_text(spawn.pid)
+                    ));
                 }
                 if shared.code.module_named(&spawn.module).is_none() {
-                    return Err(format!("spawn of module {:?}, which is not loaded", spawn.module));
+                    return Err(format!(
+                        "spawn of module {:?}, which is not loaded",
+                        spawn.module
+                    ));
                 }
                 spawn.args.len()
             }
             _ => 0,
         };
         if bytes > limits.message_bytes {
-            return Err(format!("a message of {bytes} bytes; limits.message_bytes is {}", limits.message_bytes));
+            return Err(format!(
+                "a message of {bytes} bytes; limits.message_bytes is {}",
+                limits.message_bytes
+            ));
         }
     }
     Ok(())
@@ -63,7 +80,14 @@ pub(crate) struct Release<'a> {
 
 impl Release<'_> {
     fn item(&self, body: Event) -> Item {
-        Item { envelope: Envelope { sender: Some(self.pid), body }, stamp: self.body.version, window: None }
+        Item {
+            envelope: Envelope {
+                sender: Some(self.pid),
+                body,
+            },
+            stamp: self.body.version,
+            window: None,
+        }
     }
 
     fn resolve(&self, to: &Dest) -> Option<Pid> {
@@ -95,17 +119,34 @@ impl Release<'_> {
             Effect::Request(ask) => {
                 let timed = ask.timeout > 0;
                 let era = shared.era.load(std::sync::atomic::Ordering::Acquire);
-                let pending = Pending { id: ask.id, cookie: ask.cookie, vsn: self.vsn.clone(), era, timed, host: None };
+                let pending = Pending {
+                    id: ask.id,
+                    cookie: ask.cookie,
+                    vsn: self.vsn.clone(),
+                    era,
+                    timed,
+                    host: None,
+                };
                 shared.requests.add(pid, pending);
                 if timed {
-                    shared.timers.expect_answer(pid, ask.id, Instant::now() + Duration::from_millis(ask.timeout.into()));
+                    shared.timers.expect_answer(
+                        pid,
+                        ask.id,
+                        Instant::now() + Duration::from_millis(ask.timeout.into()),
+                    );
                 }
-                let request = crate::bindings::Request { caller: pid, id: ask.id, body: ask.body };
+                let request = crate::bindings::Request {
+                    caller: pid,
+                    id: ask.id,
+                    body: ask.body,
+                };
                 self.message(&ask.to, Event::Call(request));
             }
             Effect::Reply(answer) => {
                 if let Some(extras) = &mut self.body.extras {
-                    extras.owed.retain(|&owed| owed != (answer.caller, answer.id));
+                    extras
+                        .owed
+                        .retain(|&owed| owed != (answer.caller, answer.id));
                 }
                 shared.respond(answer.caller, answer.id, Ok(answer.body), self.body.version);
             }
@@ -121,7 +162,13 @@ impl Release<'_> {
                         shared.names.unregister(&before, pid);
                     }
                 }
-                shared.send(pid, Item::host(Event::Registered(Registered { name: name.to_string(), holder })));
+                shared.send(
+                    pid,
+                    Item::host(Event::Registered(Registered {
+                        name: name.to_string(),
+                        holder,
+                    })),
+                );
             }
             Effect::Unregister(name) => {
                 shared.names.unregister(&name, pid);
@@ -158,29 +205,47 @@ impl Release<'_> {
             extras.monitors.push(watched);
         }
         // Looked at after it was noted: an end in between is told by one of the two, and the watcher forgets the other.
-        let gone = self.shared.table.get(watched).is_none_or(|slot| slot.mail.lock().run == Run::Free);
+        let gone = self
+            .shared
+            .table
+            .get(watched)
+            .is_none_or(|slot| slot.mail.lock().run == Run::Free);
         let reserved = self.reserved.contains(&watched);
         if gone && !reserved && self.shared.monitors.remove(watched, self.pid) {
-            let down = Event::Down(Down { pid: watched, reason: "noproc".into() });
+            let down = Event::Down(Down {
+                pid: watched,
+                reason: "noproc".into(),
+            });
             self.shared.send(self.pid, Item::host(down));
         }
     }
 
     fn spawn(&mut self, spawn: Spawn) {
         let (shared, pid) = (self.shared, self.pid);
-        let Some(module) = shared.code.module_named(&spawn.module) else { return };
+        let Some(module) = shared.code.module_named(&spawn.module) else {
+            return;
+        };
         if spawn.monitor {
             self.monitor(spawn.pid);
         }
         self.reserved.retain(|&r| r != spawn.pid);
         let name: Option<Arc<str>> = spawn.name.map(Into::into);
-        let birth = Birth { args: spawn.args, parent: Some(pid) };
+        let birth = Birth {
+            args: spawn.args,
+            parent: Some(pid),
+        };
         match give_birth(shared, spawn.pid, &module, name, birth, None) {
             Ok(()) => self.born.push(spawn.pid),
             Err(reason) => {
                 shared.monitors.remove(spawn.pid, pid);
                 shared.table.release(spawn.pid);
-                shared.send(pid, Item::host(Event::Down(Down { pid: spawn.pid, reason })));
+                shared.send(
+                    pid,
+                    Item::host(Event::Down(Down {
+                        pid: spawn.pid,
+                        reason,
+                    })),
+                );
             }
         }
     }
@@ -195,7 +260,9 @@ pub(crate) fn give_birth(
     birth: Birth,
     root: Option<(Arc<crate::boot::Root>, u32)>,
 ) -> Result<(), String> {
-    let Some(slot) = shared.table.get(pid) else { return Err("noproc".into()) };
+    let Some(slot) = shared.table.get(pid) else {
+        return Err("noproc".into());
+    };
     if let Some(name) = &name
         && shared.names.register(name, pid) != pid
     {
@@ -217,7 +284,9 @@ pub(crate) fn give_birth(
         shadow: None,
         extras,
     });
-    module.actors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    module
+        .actors
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let mut mail = slot.mail.lock();
     mail.module = module.index;
     mail.pause = crate::actor::Pause::No;
@@ -227,7 +296,9 @@ pub(crate) fn give_birth(
 
 /// Takes an actor out of the world, and tells all whom it concerns. The caller has taken its body out of the slot.
 pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
-    let Some(slot) = shared.table.get(pid) else { return };
+    let Some(slot) = shared.table.get(pid) else {
+        return;
+    };
     let queue = {
         let mut mail = slot.mail.lock();
         mail.run = Run::Free;
@@ -236,7 +307,9 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
     };
     shared.table.release(pid);
     if let Some(module) = shared.code.module(body.module) {
-        module.actors.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        module
+            .actors
+            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
     }
     let extras = body.extras.take().map(|e| *e).unwrap_or_default();
     if let Some(name) = &extras.name {
@@ -247,7 +320,12 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
     }
     for item in queue {
         match item.envelope.body {
-            Event::Call(call) => shared.respond(call.caller, call.id, Err(RequestError::Down(reason.to_owned())), HOST),
+            Event::Call(call) => shared.respond(
+                call.caller,
+                call.id,
+                Err(RequestError::Down(reason.to_owned())),
+                HOST,
+            ),
             Event::Response(Response { .. }) => {}
             _ => shared.bounce(item, Undelivered::Nobody),
         }
@@ -256,7 +334,13 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
         shared.monitors.remove(watched, pid);
     }
     for watcher in shared.monitors.take(pid) {
-        shared.send(watcher, Item::host(Event::Down(Down { pid, reason: reason.to_owned() })));
+        shared.send(
+            watcher,
+            Item::host(Event::Down(Down {
+                pid,
+                reason: reason.to_owned(),
+            })),
+        );
     }
     for id in shared.requests.forget(pid) {
         shared.timers.answered(pid, id);

@@ -26,34 +26,58 @@ pub enum Error {
     Component { module: ModuleName, reason: String },
     /// `on_load` said no, or trapped.
     #[error("on_load of module {module} {vsn} refused: {reason}")]
-    OnLoad { module: ModuleName, vsn: Vsn, reason: String },
+    OnLoad {
+        module: ModuleName,
+        vsn: Vsn,
+        reason: String,
+    },
     /// An actor of the release did not start.
     #[error("{name} (module {module}) did not start: {reason}")]
-    Start { name: String, module: ModuleName, reason: String },
+    Start {
+        name: String,
+        module: ModuleName,
+        reason: String,
+    },
     /// The order names a module that is not loaded.
     #[error("module {0} is not loaded on this node")]
     NoModule(ModuleName),
     /// The order is for another version than the one that runs.
     #[error("module {module} runs {running}; the patch is for {wanted}")]
-    WrongVsn { module: ModuleName, running: Vsn, wanted: Vsn },
+    WrongVsn {
+        module: ModuleName,
+        running: Vsn,
+        wanted: Vsn,
+    },
     /// Another upgrade is open, in probation, or confirmed and not finished.
     #[error("another upgrade is {state} on this node")]
     Busy { state: &'static str },
     /// Calls out of order.
     #[error("{call} is not possible while the upgrade is {state}")]
-    Order { call: &'static str, state: &'static str },
+    Order {
+        call: &'static str,
+        state: &'static str,
+    },
     /// Some actors would fail.
     #[error("code_change fails for {}{} actor{}, first {}", .0.len(), if .0.len() >= MAX_FAILING { " or more" } else { "" }, if .0.len() == 1 { "" } else { "s" }, first(.0))]
     CodeChange(Vec<ActorFailure>),
     /// State changes faster than it can be migrated.
-    #[error("{dirty} actors change faster than they migrate: the pause would take {estimate:?}, the budget is {budget:?}")]
-    NotConverging { dirty: usize, estimate: Duration, budget: Duration },
+    #[error(
+        "{dirty} actors change faster than they migrate: the pause would take {estimate:?}, the budget is {budget:?}"
+    )]
+    NotConverging {
+        dirty: usize,
+        estimate: Duration,
+        budget: Duration,
+    },
     /// Prepare took too long.
     #[error("prepare took longer than {0:?}")]
     PrepareTimeout(Duration),
     /// The pause took too long; old code runs again.
     #[error("the pause exceeded its budget of {budget:?} in {phase}")]
-    PauseBudget { phase: &'static str, budget: Duration },
+    PauseBudget {
+        phase: &'static str,
+        budget: Duration,
+    },
     /// A mailbox came close to its bound during the pause; old code runs again.
     #[error("a mailbox passed 80 % of its bound during the pause")]
     MailboxPressure,
@@ -65,7 +89,11 @@ pub enum Error {
     SysTimeout { actor: String, timeout: Duration },
     /// `describe` or `parse` failed.
     #[error("{call} of actor {actor}: {reason}")]
-    Sys { call: &'static str, actor: String, reason: String },
+    Sys {
+        call: &'static str,
+        actor: String,
+        reason: String,
+    },
     /// A call from outside got no answer.
     #[error("actor {actor} gave no answer: {reason}")]
     Call { actor: String, reason: String },
@@ -79,7 +107,11 @@ pub const MAX_FAILING: usize = 100;
 
 fn first(failing: &[ActorFailure]) -> String {
     failing.first().map_or_else(String::new, |f| {
-        let who = if f.name.is_empty() { crate::pid_text(f.pid) } else { f.name.clone() };
+        let who = if f.name.is_empty() {
+            crate::pid_text(f.pid)
+        } else {
+            f.name.clone()
+        };
         format!("{who} ({}): {}", f.module, f.reason)
     })
 }
@@ -111,18 +143,36 @@ impl Error {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
-            Error::Component { .. } => "build the module against this runtime's WIT world and sign the patch again",
-            Error::OnLoad { .. } => "the module's own check refused this node: see its configuration",
+            Error::Component { .. } => {
+                "build the module against this runtime's WIT world and sign the patch again"
+            }
+            Error::OnLoad { .. } => {
+                "the module's own check refused this node: see its configuration"
+            }
             Error::Start { .. } => "see the module's init and the args of the release",
-            Error::NoModule(_) => "name a module of the running release, or boot a release that has it",
-            Error::WrongVsn { .. } => "build the patch for what runs, or bring the node to that version first",
-            Error::Busy { .. } => "confirm and finish the other upgrade, or roll it back, then try again",
+            Error::NoModule(_) => {
+                "name a module of the running release, or boot a release that has it"
+            }
+            Error::WrongVsn { .. } => {
+                "build the patch for what runs, or bring the node to that version first"
+            }
+            Error::Busy { .. } => {
+                "confirm and finish the other upgrade, or roll it back, then try again"
+            }
             Error::Order { .. } => "see the phases of a node transaction in docs/architecture.md",
-            Error::CodeChange(_) => "nothing was changed; correct code_change for these states and try again",
-            Error::NotConverging { .. } => "raise the pause budget, make code_change cheaper, or patch at a quieter hour",
+            Error::CodeChange(_) => {
+                "nothing was changed; correct code_change for these states and try again"
+            }
+            Error::NotConverging { .. } => {
+                "raise the pause budget, make code_change cheaper, or patch at a quieter hour"
+            }
             Error::PrepareTimeout(_) => "raise timeouts.prepare, or make code_change cheaper",
-            Error::PauseBudget { .. } => "old code runs again with its states; raise timeouts.pause or lower handler_ms",
-            Error::MailboxPressure => "old code runs again; patch at a quieter hour, or raise limits.mailbox",
+            Error::PauseBudget { .. } => {
+                "old code runs again with its states; raise timeouts.pause or lower handler_ms"
+            }
+            Error::MailboxPressure => {
+                "old code runs again; patch at a quieter hour, or raise limits.mailbox"
+            }
             Error::NoActor(_) => "it may have ended; list the actors",
             Error::SysTimeout { .. } => "its handler is still running: ask again",
             Error::Sys { .. } => "the actor keeps its state",
@@ -133,6 +183,9 @@ impl Error {
 
     /// True when the node said no before it did anything.
     pub fn refused(&self) -> bool {
-        !matches!(self, Error::PauseBudget { .. } | Error::MailboxPressure | Error::System { .. })
+        !matches!(
+            self,
+            Error::PauseBudget { .. } | Error::MailboxPressure | Error::System { .. }
+        )
     }
 }

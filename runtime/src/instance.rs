@@ -6,7 +6,9 @@ use std::{collections::HashMap, sync::Arc};
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
 
 use crate::{
-    bindings::{self, Batch, Cx, Direction, Effect, Envelope, Event, GenServer, Level, Migrated, Started},
+    bindings::{
+        self, Batch, Cx, Direction, Effect, Envelope, Event, GenServer, Level, Migrated, Started,
+    },
     code::Version,
     node::Shared,
     table::Pid,
@@ -54,7 +56,11 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    fn answer(&mut self, call: &str, ask: impl FnOnce(&Shared) -> wasmtime::Result<Answer>) -> wasmtime::Result<Answer> {
+    fn answer(
+        &mut self,
+        call: &str,
+        ask: impl FnOnce(&Shared) -> wasmtime::Result<Answer>,
+    ) -> wasmtime::Result<Answer> {
         if !self.open {
             wasmtime::bail!("host.{call} is for init and handlers only");
         }
@@ -75,21 +81,34 @@ impl bindings::Host for Door {
     fn log(&mut self, level: Level, mut text: String) -> wasmtime::Result<()> {
         if self.logs.len() < self.log_lines {
             if text.len() > 4_096 {
-                let cut = (0..=4_096).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+                let cut = (0..=4_096)
+                    .rev()
+                    .find(|&at| text.is_char_boundary(at))
+                    .unwrap_or(0);
                 text.truncate(cut);
                 text.push('…');
             }
             self.logs.push((level, text));
         } else if self.logs.len() == self.log_lines {
-            self.logs.push((Level::Warn, format!("more than {} lines for one call; the rest is dropped", self.log_lines)));
+            self.logs.push((
+                Level::Warn,
+                format!(
+                    "more than {} lines for one call; the rest is dropped",
+                    self.log_lines
+                ),
+            ));
         }
         Ok(())
     }
 
     fn whereis(&mut self, name: String) -> wasmtime::Result<Option<Pid>> {
-        match self.answer("whereis", |shared| Ok(Answer::Whereis(shared.names.whereis(&name))))? {
+        match self.answer("whereis", |shared| {
+            Ok(Answer::Whereis(shared.names.whereis(&name)))
+        })? {
             Answer::Whereis(pid) => Ok(pid),
-            Answer::Reserve(_) => wasmtime::bail!("the handler asked the host for other things when it was run again"),
+            Answer::Reserve(_) => {
+                wasmtime::bail!("the handler asked the host for other things when it was run again")
+            }
         }
     }
 
@@ -100,7 +119,9 @@ impl bindings::Host for Door {
         })?;
         match answer {
             Answer::Reserve(pid) => Ok(pid),
-            Answer::Whereis(_) => wasmtime::bail!("the handler asked the host for other things when it was run again"),
+            Answer::Whereis(_) => {
+                wasmtime::bail!("the handler asked the host for other things when it was run again")
+            }
         }
     }
 }
@@ -137,8 +158,17 @@ impl Instance {
         // One tick more: the first may come at once.
         let ticks = shared.limits.handler_ms.div_ceil(TICK_MS) + 1;
         store.set_epoch_deadline(ticks);
-        let guest = version.pre.instantiate(&mut store).map_err(|e| Fault::Trap(trap_text(&e, &[])))?;
-        Ok(Self { store, guest, version: version.clone(), calls: 0, ticks })
+        let guest = version
+            .pre
+            .instantiate(&mut store)
+            .map_err(|e| Fault::Trap(trap_text(&e, &[])))?;
+        Ok(Self {
+            store,
+            guest,
+            version: version.clone(),
+            calls: 0,
+            ticks,
+        })
     }
 
     fn ready(&mut self, open: bool, again: bool) {
@@ -192,9 +222,17 @@ impl Instance {
     }
 
     /// `again`: goes on in the answers given to `replay`.
-    pub(crate) fn handle(&mut self, cx: &[Cx], state: &[u8], events: &[Envelope], again: bool) -> Result<Batch, Fault> {
+    pub(crate) fn handle(
+        &mut self,
+        cx: &[Cx],
+        state: &[u8],
+        events: &[Envelope],
+        again: bool,
+    ) -> Result<Batch, Fault> {
         self.ready(true, again);
-        self.guest.call_handle(&mut self.store, cx, state, events).map_err(|e| self.fault(&e))
+        self.guest
+            .call_handle(&mut self.store, cx, state, events)
+            .map_err(|e| self.fault(&e))
     }
 
     pub(crate) fn code_change(
@@ -205,16 +243,31 @@ impl Instance {
         items: &[(Cx, Vec<u8>)],
     ) -> Result<Vec<Result<Migrated, String>>, Fault> {
         self.ready(false, false);
-        let results = self.guest.call_code_change(&mut self.store, direction, vsn, extra, items).map_err(|e| self.fault(&e))?;
+        let results = self
+            .guest
+            .call_code_change(&mut self.store, direction, vsn, extra, items)
+            .map_err(|e| self.fault(&e))?;
         if results.len() != items.len() {
-            return Err(Fault::Trap(format!("code_change gave {} results for {} states", results.len(), items.len())));
+            return Err(Fault::Trap(format!(
+                "code_change gave {} results for {} states",
+                results.len(),
+                items.len()
+            )));
         }
         Ok(results)
     }
 
-    pub(crate) fn convert_event(&mut self, direction: Direction, vsn: &str, event: &Event) -> Result<Option<Event>, Fault> {
+    pub(crate) fn convert_event(
+        &mut self,
+        direction: Direction,
+        vsn: &str,
+        event: &Event,
+    ) -> Result<Option<Event>, Fault> {
         self.ready(false, false);
-        match self.guest.call_convert_event(&mut self.store, direction, vsn, event) {
+        match self
+            .guest
+            .call_convert_event(&mut self.store, direction, vsn, event)
+        {
             Ok(Ok(event)) => Ok(event),
             Ok(Err(reason)) => Err(Fault::Error(reason)),
             Err(e) => Err(self.fault(&e)),
@@ -230,16 +283,26 @@ impl Instance {
         }
     }
 
-    pub(crate) fn terminate(&mut self, cx: Cx, reason: &str, state: &[u8]) -> Result<Vec<Effect>, Fault> {
+    pub(crate) fn terminate(
+        &mut self,
+        cx: Cx,
+        reason: &str,
+        state: &[u8],
+    ) -> Result<Vec<Effect>, Fault> {
         self.ready(false, false);
-        self.guest.call_terminate(&mut self.store, cx, reason, state).map_err(|e| self.fault(&e))
+        self.guest
+            .call_terminate(&mut self.store, cx, reason, state)
+            .map_err(|e| self.fault(&e))
     }
 
     pub(crate) fn describe(&mut self, state: &[u8], max: u32) -> Result<String, Fault> {
         self.ready(false, false);
         match self.guest.call_describe(&mut self.store, state, max) {
             Ok(Ok(text)) if text.len() <= max as usize => Ok(text),
-            Ok(Ok(text)) => Err(Fault::Error(format!("it gave {} bytes, {max} were asked for", text.len()))),
+            Ok(Ok(text)) => Err(Fault::Error(format!(
+                "it gave {} bytes, {max} were asked for",
+                text.len()
+            ))),
             Ok(Err(reason)) => Err(Fault::Error(reason)),
             Err(e) => Err(self.fault(&e)),
         }
@@ -281,7 +344,11 @@ pub(crate) struct Instances {
 
 impl Instances {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: shared.clone(), by_version: HashMap::new(), purges: 0 }
+        Self {
+            shared: shared.clone(),
+            by_version: HashMap::new(),
+            purges: 0,
+        }
     }
 
     /// The instance of a version, made when there is none.
@@ -290,16 +357,24 @@ impl Instances {
         if purges != self.purges {
             self.purges = purges;
             let code = &self.shared.code;
-            self.by_version.retain(|&version, _| code.version(version).is_some());
+            self.by_version
+                .retain(|&version, _| code.version(version).is_some());
         }
-        let worn = self.by_version.get(&version).is_some_and(|i| i.calls >= CALLS_PER_INSTANCE);
+        let worn = self
+            .by_version
+            .get(&version)
+            .is_some_and(|i| i.calls >= CALLS_PER_INSTANCE);
         if worn {
             self.by_version.remove(&version);
         }
         match self.by_version.entry(version) {
             std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let version = self.shared.code.version(version).ok_or_else(|| Fault::Trap("its code was purged".into()))?;
+                let version = self
+                    .shared
+                    .code
+                    .version(version)
+                    .ok_or_else(|| Fault::Trap("its code was purged".into()))?;
                 Ok(entry.insert(Instance::new(&self.shared, &version)?))
             }
         }

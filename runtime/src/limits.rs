@@ -60,10 +60,21 @@ impl Limits {
     /// Says which bound is out of range, if one is.
     pub fn check(&self) -> Result<(), String> {
         let range = |name: &str, value: u64, min: u64, max: u64| {
-            if (min..=max).contains(&value) { Ok(()) } else { Err(format!("limits.{name} is {value}; it must be {min} to {max}")) }
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!(
+                    "limits.{name} is {value}; it must be {min} to {max}"
+                ))
+            }
         };
         range("workers", self.workers as u64, 0, 256)?;
-        range("actors", self.actors.into(), 1, crate::table::CAPACITY.into())?;
+        range(
+            "actors",
+            self.actors.into(),
+            1,
+            crate::table::CAPACITY.into(),
+        )?;
         range("state_bytes", self.state_bytes as u64, 64, 16 << 20)?;
         range("message_bytes", self.message_bytes as u64, 64, 16 << 20)?;
         range("mailbox", self.mailbox as u64, 10, 10_000_000)?;
@@ -71,8 +82,18 @@ impl Limits {
         range("handler_ms", self.handler_ms, 5, 60_000)?;
         range("effects", self.effects as u64, 1, 65_536)?;
         range("log_lines", self.log_lines as u64, 0, 10_000)?;
-        range("instance_memory_mb", self.instance_memory_mb as u64, 2, 1_024)?;
-        range("socket_buffer_bytes", self.socket_buffer_bytes as u64, 4_096, 1 << 30)?;
+        range(
+            "instance_memory_mb",
+            self.instance_memory_mb as u64,
+            2,
+            1_024,
+        )?;
+        range(
+            "socket_buffer_bytes",
+            self.socket_buffer_bytes as u64,
+            4_096,
+            1 << 30,
+        )?;
         range("connections", self.connections as u64, 0, 1_000_000)
     }
 

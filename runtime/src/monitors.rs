@@ -21,7 +21,9 @@ impl Monitors {
     /// False: it was not watching any more, so it has heard or will.
     pub(crate) fn remove(&self, watched: Pid, watcher: Pid) -> bool {
         let mut all = self.0.lock();
-        let Some(watchers) = all.get_mut(&watched) else { return false };
+        let Some(watchers) = all.get_mut(&watched) else {
+            return false;
+        };
         let before = watchers.len();
         watchers.retain(|&w| w != watcher);
         let found = watchers.len() < before;

@@ -127,15 +127,27 @@ impl Net {
         let Some(node) = self.node() else { return };
         let address = SocketAddr::new(self.address, port);
         let allowed = node.ports.read().contains(&port);
-        let bound = if allowed { bind(&self.handle, address) } else { Err(io::Error::other("the release does not list this port")) };
+        let bound = if allowed {
+            bind(&self.handle, address)
+        } else {
+            Err(io::Error::other("the release does not list this port"))
+        };
         let event = match bound {
-            Err(e) => SocketEvent::ListenFailed(ListenFailed { id, port, reason: e.to_string() }),
+            Err(e) => SocketEvent::ListenFailed(ListenFailed {
+                id,
+                port,
+                reason: e.to_string(),
+            }),
             Ok(listener) => {
                 let port = listener.local_addr().map_or(port, |at| at.port());
                 let socket = self.next.fetch_add(1, Ordering::Relaxed);
                 let mut sockets = self.sockets.lock();
-                let task = self.handle.spawn(accept(Arc::downgrade(&node), listener, socket, owner));
-                sockets.listeners.insert(socket, (owner, task.abort_handle()));
+                let task =
+                    self.handle
+                        .spawn(accept(Arc::downgrade(&node), listener, socket, owner));
+                sockets
+                    .listeners
+                    .insert(socket, (owner, task.abort_handle()));
                 sockets.by_owner.entry(owner).or_default().push(socket);
                 SocketEvent::Listening(Listening { id, socket, port })
             }
@@ -143,9 +155,17 @@ impl Net {
         node.send(owner, Item::host(Event::Socket(event)));
     }
 
-    fn accepted(&self, node: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, listener: u64, owner: Pid) {
+    fn accepted(
+        &self,
+        node: &Arc<Shared>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: u64,
+        owner: Pid,
+    ) {
         let mut sockets = self.sockets.lock();
-        if sockets.connections.len() >= self.connections || !self.accepting.load(Ordering::Relaxed) {
+        if sockets.connections.len() >= self.connections || !self.accepting.load(Ordering::Relaxed)
+        {
             tracing::warn!(%peer, "connection refused: limits.connections is reached");
             return;
         }
@@ -167,10 +187,24 @@ impl Net {
         sockets.by_owner.entry(owner).or_default().push(id);
         drop(sockets);
         let (read, write) = stream.into_split();
-        let reader = self.handle.spawn(read_all(Arc::downgrade(node), connection.clone(), read));
-        self.handle.spawn(write_all(Arc::downgrade(node), connection, write, reader.abort_handle()));
-        let event = Accepted { listener, socket: id, peer: peer.to_string() };
-        node.send(owner, Item::host(Event::Socket(SocketEvent::Accepted(event))));
+        let reader = self
+            .handle
+            .spawn(read_all(Arc::downgrade(node), connection.clone(), read));
+        self.handle.spawn(write_all(
+            Arc::downgrade(node),
+            connection,
+            write,
+            reader.abort_handle(),
+        ));
+        let event = Accepted {
+            listener,
+            socket: id,
+            peer: peer.to_string(),
+        };
+        node.send(
+            owner,
+            Item::host(Event::Socket(SocketEvent::Accepted(event))),
+        );
     }
 
     fn connection(&self, id: u64) -> Option<Arc<Connection>> {
@@ -178,10 +212,19 @@ impl Net {
     }
 
     pub(crate) fn write(&self, id: u64, bytes: Vec<u8>) {
-        let Some(connection) = self.connection(id) else { return };
-        let waiting = connection.unwritten.fetch_add(bytes.len(), Ordering::AcqRel) + bytes.len();
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        let waiting = connection
+            .unwritten
+            .fetch_add(bytes.len(), Ordering::AcqRel)
+            + bytes.len();
         if waiting > self.buffer {
-            tracing::warn!(socket = id, waiting, "closed: its peer does not read; limits.socket_buffer_bytes is reached");
+            tracing::warn!(
+                socket = id,
+                waiting,
+                "closed: its peer does not read; limits.socket_buffer_bytes is reached"
+            );
             self.gone(&connection, "its peer does not read what was written");
             return;
         }
@@ -196,7 +239,9 @@ impl Net {
     }
 
     pub(crate) fn set_active(&self, id: u64, mode: Active) {
-        let Some(connection) = self.connection(id) else { return };
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
         *connection.active.lock() = mode;
         connection.readable.notify_one();
     }
@@ -204,8 +249,14 @@ impl Net {
     /// Hands a socket over: what is read from now on goes to the new owner. Only its owner can.
     pub(crate) fn give(&self, id: u64, from: Pid, to: Pid) {
         let mut sockets = self.sockets.lock();
-        let Some(connection) = sockets.connections.get(&id).cloned() else { return };
-        if connection.owner.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        let Some(connection) = sockets.connections.get(&id).cloned() else {
+            return;
+        };
+        if connection
+            .owner
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
             return;
         }
         sockets.disown(from, id);
@@ -227,7 +278,12 @@ impl Net {
 
     /// Sockets that an actor owns.
     pub(crate) fn sockets_of(&self, owner: Pid) -> Vec<u64> {
-        self.sockets.lock().by_owner.get(&owner).cloned().unwrap_or_default()
+        self.sockets
+            .lock()
+            .by_owner
+            .get(&owner)
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(crate) fn close_all_of(&self, owner: Pid) {
@@ -247,9 +303,15 @@ impl Net {
         connection.closing.store(true, Ordering::Release);
         connection.writable.notify_one();
         if known && let Some(node) = self.node() {
-            let closed = Closed { socket: connection.id, reason: reason.to_owned() };
+            let closed = Closed {
+                socket: connection.id,
+                reason: reason.to_owned(),
+            };
             let owner = connection.owner.load(Ordering::Acquire);
-            let _ = node.deliver(owner, Item::host(Event::Socket(SocketEvent::Closed(closed))));
+            let _ = node.deliver(
+                owner,
+                Item::host(Event::Socket(SocketEvent::Closed(closed))),
+            );
         }
     }
 
@@ -269,7 +331,13 @@ impl Net {
 
     /// Waits until the kernel has all that was written.
     pub(crate) fn flush(&self, end: Instant) {
-        let waiting = || self.sockets.lock().connections.values().any(|c| c.unwritten.load(Ordering::Acquire) > 0);
+        let waiting = || {
+            self.sockets
+                .lock()
+                .connections
+                .values()
+                .any(|c| c.unwritten.load(Ordering::Acquire) > 0)
+        };
         while Instant::now() < end && waiting() {
             std::thread::park_timeout(Duration::from_millis(2));
         }
@@ -295,7 +363,11 @@ impl Sockets {
 
 fn bind(handle: &tokio::runtime::Handle, address: SocketAddr) -> io::Result<TcpListener> {
     let _inside = handle.enter();
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -325,7 +397,9 @@ impl Connection {
     }
 
     fn owner_suspended(&self, node: &Shared) -> bool {
-        let Some(slot) = node.table.get(self.owner.load(Ordering::Acquire)) else { return false };
+        let Some(slot) = node.table.get(self.owner.load(Ordering::Acquire)) else {
+            return false;
+        };
         let module = slot.mail.lock().module;
         node.code.module(module).is_some_and(|m| m.gated())
     }
@@ -339,7 +413,11 @@ impl Connection {
                 false
             }
             Active::Count(n) => {
-                *active = if n <= 1 { Active::Off } else { Active::Count(n - 1) };
+                *active = if n <= 1 {
+                    Active::Off
+                } else {
+                    Active::Count(n - 1)
+                };
                 n <= 1
             }
             Active::Off | Active::Always => false,
@@ -371,7 +449,10 @@ async fn read_all(node: Weak<Shared>, connection: Arc<Connection>, mut from: Own
             Err(e) => return node.net.gone(&connection, &e.to_string()),
         };
         connection.unhandled.fetch_add(1, Ordering::AcqRel);
-        let mut item = Item::host(Event::Socket(SocketEvent::Data(Data { socket: connection.id, bytes })));
+        let mut item = Item::host(Event::Socket(SocketEvent::Data(Data {
+            socket: connection.id,
+            bytes,
+        })));
         item.window = Some(Window(connection.clone()));
         let last = connection.spend();
         let owner = connection.owner.load(Ordering::Acquire);
@@ -379,12 +460,20 @@ async fn read_all(node: Weak<Shared>, connection: Arc<Connection>, mut from: Own
             return node.net.close(connection.id);
         }
         if last {
-            node.send(owner, Item::host(Event::Socket(SocketEvent::Passive(connection.id))));
+            node.send(
+                owner,
+                Item::host(Event::Socket(SocketEvent::Passive(connection.id))),
+            );
         }
     }
 }
 
-async fn write_all(node: Weak<Shared>, connection: Arc<Connection>, mut to: OwnedWriteHalf, reader: AbortHandle) {
+async fn write_all(
+    node: Weak<Shared>,
+    connection: Arc<Connection>,
+    mut to: OwnedWriteHalf,
+    reader: AbortHandle,
+) {
     loop {
         let bytes = std::mem::take(&mut *connection.out.lock());
         if bytes.is_empty() {
@@ -398,7 +487,9 @@ async fn write_all(node: Weak<Shared>, connection: Arc<Connection>, mut to: Owne
             continue;
         }
         let written = to.write_all(&bytes).await;
-        connection.unwritten.fetch_sub(bytes.len(), Ordering::AcqRel);
+        connection
+            .unwritten
+            .fetch_sub(bytes.len(), Ordering::AcqRel);
         if let Err(e) = written {
             reader.abort();
             if let Some(node) = node.upgrade() {

@@ -93,15 +93,19 @@ impl Shared {
     }
 
     pub(crate) fn wall() -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos() as u64)
     }
 
     /// Puts an event at the end of a mailbox and sees to it that its owner runs.
-    pub(crate) fn deliver(&self, pid: Pid, item: Item) -> Result<(), (Item, Undelivered)> {
-        let Some(slot) = self.table.get(pid) else { return Err((item, Undelivered::Nobody)) };
+    pub(crate) fn deliver(&self, pid: Pid, item: Item) -> Result<(), Box<(Item, Undelivered)>> {
+        let Some(slot) = self.table.get(pid) else {
+            return Err(Box::new((item, Undelivered::Nobody)));
+        };
         let mut mail = slot.mail.lock();
         if mail.run == Run::Free || self.table.get(pid).is_none() {
-            return Err((item, Undelivered::Nobody));
+            return Err(Box::new((item, Undelivered::Nobody)));
         }
         let bound = self.limits.mailbox;
         if mail.queue.len() * 5 >= bound * 4 {
@@ -109,10 +113,14 @@ impl Shared {
             // What the actor itself asked for is bounded by what it asked for.
             let asked_for = matches!(
                 item.envelope.body,
-                Event::Response(_) | Event::Down(_) | Event::Timer(_) | Event::Registered(_) | Event::Socket(_)
+                Event::Response(_)
+                    | Event::Down(_)
+                    | Event::Timer(_)
+                    | Event::Registered(_)
+                    | Event::Socket(_)
             );
             if mail.queue.len() >= bound && !asked_for {
-                return Err((item, Undelivered::Full));
+                return Err(Box::new((item, Undelivered::Full)));
             }
         }
         mail.queue.push_back(item);
@@ -136,8 +144,8 @@ impl Shared {
 
     /// Delivers, and says so to whom it concerns when that is not possible.
     pub(crate) fn send(&self, pid: Pid, item: Item) {
-        if let Err((item, why)) = self.deliver(pid, item) {
-            self.bounce(item, why);
+        if let Err(undelivered) = self.deliver(pid, item) {
+            self.bounce(undelivered.0, undelivered.1);
         }
     }
 
@@ -163,22 +171,42 @@ impl Shared {
     }
 
     /// Answers a request, once: whoever comes second finds nothing to answer.
-    pub(crate) fn respond(&self, caller: Pid, id: u64, outcome: Result<Vec<u8>, RequestError>, stamp: u32) {
-        let Some(pending) = self.requests.take(caller, id) else { return };
+    pub(crate) fn respond(
+        &self,
+        caller: Pid,
+        id: u64,
+        outcome: Result<Vec<u8>, RequestError>,
+        stamp: u32,
+    ) {
+        let Some(pending) = self.requests.take(caller, id) else {
+            return;
+        };
         if pending.timed {
             self.timers.answered(caller, id);
         }
         self.answer(caller, pending, outcome, stamp);
     }
 
-    fn answer(&self, caller: Pid, pending: Pending, outcome: Result<Vec<u8>, RequestError>, stamp: u32) {
+    fn answer(
+        &self,
+        caller: Pid,
+        pending: Pending,
+        outcome: Result<Vec<u8>, RequestError>,
+        stamp: u32,
+    ) {
         if let Some(host) = pending.host {
             // Whoever asked may have stopped waiting.
             let _ = host.try_send(outcome);
             return;
         }
-        let issued_by = (pending.era != self.era.load(Ordering::Acquire)).then(|| pending.vsn.to_string());
-        let response = Response { id: pending.id, cookie: pending.cookie, issued_by, outcome };
+        let issued_by =
+            (pending.era != self.era.load(Ordering::Acquire)).then(|| pending.vsn.to_string());
+        let response = Response {
+            id: pending.id,
+            cookie: pending.cookie,
+            issued_by,
+            outcome,
+        };
         let mut item = Item::host(Event::Response(response));
         item.stamp = stamp;
         // The asker may be gone; then nobody waits for it.
@@ -187,7 +215,12 @@ impl Shared {
 
     pub(crate) fn request_timed_out(&self, caller: Pid, id: u64) {
         if let Some(pending) = self.requests.take(caller, id) {
-            self.answer(caller, pending, Err(RequestError::Timeout), crate::actor::HOST);
+            self.answer(
+                caller,
+                pending,
+                Err(RequestError::Timeout),
+                crate::actor::HOST,
+            );
         }
     }
 
@@ -198,7 +231,9 @@ impl Shared {
 
     /// Queues an actor that has something to do, unless it is queued or held.
     pub(crate) fn wake(&self, pid: Pid) {
-        let Some(slot) = self.table.get(pid) else { return };
+        let Some(slot) = self.table.get(pid) else {
+            return;
+        };
         let mut mail = slot.mail.lock();
         if mail.run == Run::Idle && mail.pause == Pause::No {
             mail.run = Run::Queued;
@@ -209,7 +244,9 @@ impl Shared {
 
     /// Lifts a pause, if it is of this kind, and lets the actor run.
     pub(crate) fn unpause(&self, pid: Pid, kind: Pause) {
-        let Some(slot) = self.table.get(pid) else { return };
+        let Some(slot) = self.table.get(pid) else {
+            return;
+        };
         let mut mail = slot.mail.lock();
         if mail.pause != kind {
             return;
@@ -232,12 +269,22 @@ pub struct Node {
 impl Node {
     /// Starts the threads of a node without any actor.
     pub fn start(config: Config) -> Result<Node, Error> {
-        let system = |what: &'static str| move |e: &dyn std::fmt::Display| Error::System { what, reason: e.to_string() };
-        config.limits.check().map_err(|reason| Error::System { what: "limits", reason })?;
-        let engine = Engine::new(&engine_config()).map_err(|e| system("the WebAssembly engine")(&e))?;
+        let system = |what: &'static str| {
+            move |e: &dyn std::fmt::Display| Error::System {
+                what,
+                reason: e.to_string(),
+            }
+        };
+        config.limits.check().map_err(|reason| Error::System {
+            what: "limits",
+            reason,
+        })?;
+        let engine =
+            Engine::new(&engine_config()).map_err(|e| system("the WebAssembly engine")(&e))?;
         let workers = config.limits.worker_count();
         let (sched, queues) = Scheduler::new(workers);
-        let net = Net::new(config.address, &config.limits).map_err(|e| system("the I/O thread")(&e))?;
+        let net =
+            Net::new(config.address, &config.limits).map_err(|e| system("the I/O thread")(&e))?;
         let shared = Arc::new(Shared {
             code: CodeServer::new(&engine, config.cache)?,
             engine,
@@ -271,7 +318,10 @@ impl Node {
         }
         threads.push(timers::spawn(&shared).map_err(|e| system("the timer thread")(&e))?);
         threads.push(tick(&shared).map_err(|e| system("the clock thread")(&e))?);
-        Ok(Node { shared, threads: Mutex::new(threads) })
+        Ok(Node {
+            shared,
+            threads: Mutex::new(threads),
+        })
     }
 
     /// Stops taking connections and lets mailboxes run empty, for at most this long; then everything stops.
@@ -282,7 +332,11 @@ impl Node {
         let mut calm = 0;
         while Instant::now() < end && calm < 3 {
             // Three looks in a row: an actor between two queues is in neither.
-            calm = if self.shared.sched.busy.load(Ordering::SeqCst) == 0 { calm + 1 } else { 0 };
+            calm = if self.shared.sched.busy.load(Ordering::SeqCst) == 0 {
+                calm + 1
+            } else {
+                0
+            };
             std::thread::park_timeout(Duration::from_millis(2));
         }
         self.shared.net.flush(end);
@@ -324,14 +378,16 @@ fn engine_config() -> EngineConfig {
 /// The clock that running handlers are held against.
 fn tick(shared: &Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let node = Arc::downgrade(shared);
-    std::thread::Builder::new().name("mf-clock".into()).spawn(move || {
-        loop {
-            std::thread::park_timeout(Duration::from_millis(TICK_MS));
-            let Some(shared) = node.upgrade() else { return };
-            if shared.stopping.load(Ordering::SeqCst) {
-                return;
+    std::thread::Builder::new()
+        .name("mf-clock".into())
+        .spawn(move || {
+            loop {
+                std::thread::park_timeout(Duration::from_millis(TICK_MS));
+                let Some(shared) = node.upgrade() else { return };
+                if shared.stopping.load(Ordering::SeqCst) {
+                    return;
+                }
+                shared.engine.increment_epoch();
             }
-            shared.engine.increment_epoch();
-        }
-    })
+        })
 }

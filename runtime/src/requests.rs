@@ -11,6 +11,9 @@ use crate::{bindings::RequestError, table::Pid};
 
 const SHARDS: usize = 64;
 
+/// What a request comes to.
+pub(crate) type Outcome = Result<Vec<u8>, RequestError>;
+
 /// A request that is not answered yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
@@ -22,11 +25,13 @@ pub(crate) struct Pending {
     /// It has a deadline among the timers.
     pub(crate) timed: bool,
     /// Asked by the program around the node, which waits here.
-    pub(crate) host: Option<SyncSender<Result<Vec<u8>, RequestError>>>,
+    pub(crate) host: Option<SyncSender<Outcome>>,
 }
 
 /// All of a node, by caller.
-pub(crate) struct Requests(Box<[Mutex<HashMap<Pid, Vec<Pending>>>]>);
+pub(crate) struct Requests(Box<[Shard]>);
+
+type Shard = Mutex<HashMap<Pid, Vec<Pending>>>;
 
 impl Default for Requests {
     fn default() -> Self {
@@ -35,12 +40,16 @@ impl Default for Requests {
 }
 
 impl Requests {
-    fn shard(&self, caller: Pid) -> &Mutex<HashMap<Pid, Vec<Pending>>> {
+    fn shard(&self, caller: Pid) -> &Shard {
         &self.0[caller as usize % SHARDS]
     }
 
     pub(crate) fn add(&self, caller: Pid, pending: Pending) {
-        self.shard(caller).lock().entry(caller).or_default().push(pending);
+        self.shard(caller)
+            .lock()
+            .entry(caller)
+            .or_default()
+            .push(pending);
     }
 
     /// The request, if it is still waiting: whoever takes it answers it.
@@ -57,12 +66,19 @@ impl Requests {
 
     /// Ids of the requests that this actor waits for.
     pub(crate) fn of(&self, caller: Pid) -> Vec<u64> {
-        self.shard(caller).lock().get(&caller).map_or_else(Vec::new, |all| all.iter().map(|p| p.id).collect())
+        self.shard(caller)
+            .lock()
+            .get(&caller)
+            .map_or_else(Vec::new, |all| all.iter().map(|p| p.id).collect())
     }
 
     /// Forgets all requests of an actor that is gone; gives those that had a deadline.
     pub(crate) fn forget(&self, caller: Pid) -> Vec<u64> {
-        let gone = self.shard(caller).lock().remove(&caller).unwrap_or_default();
+        let gone = self
+            .shard(caller)
+            .lock()
+            .remove(&caller)
+            .unwrap_or_default();
         gone.iter().filter(|p| p.timed).map(|p| p.id).collect()
     }
 }

@@ -95,7 +95,11 @@ impl Scheduler {
             queue
                 .pop()
                 .or_else(|| steal(|| self.common.steal_batch_and_pop(queue)))
-                .or_else(|| self.stealers.iter().find_map(|other| steal(|| other.steal())))
+                .or_else(|| {
+                    self.stealers
+                        .iter()
+                        .find_map(|other| steal(|| other.steal()))
+                })
         })
     }
 

@@ -67,13 +67,31 @@ impl Node {
     }
 
     /// Runs `act` at a message boundary of the actor, its part in an upgrade taken.
-    fn at_boundary<T>(&self, actor: &ActorRef, timeout: Duration, act: impl FnOnce(Pid, &Slot, &mut Body) -> T) -> Result<T, Error> {
+    fn at_boundary<T>(
+        &self,
+        actor: &ActorRef,
+        timeout: Duration,
+        act: impl FnOnce(Pid, &Slot, &mut Body) -> T,
+    ) -> Result<T, Error> {
         let pid = self.find(actor)?;
         let gone = || Error::NoActor(actor.to_string());
         let slot = self.shared.table.get(pid).ok_or_else(gone)?;
-        let guard = slot.body.try_lock_for(timeout).ok_or_else(|| Error::SysTimeout { actor: actor.to_string(), timeout })?;
-        let mut body: MappedMutexGuard<'_, Body> = MutexGuard::try_map(guard, Option::as_mut).map_err(|_| gone())?;
-        if let Settled::Stop(reason) = settle(&self.shared, &mut Instances::new(&self.shared), pid, slot, &mut body) {
+        let guard = slot
+            .body
+            .try_lock_for(timeout)
+            .ok_or_else(|| Error::SysTimeout {
+                actor: actor.to_string(),
+                timeout,
+            })?;
+        let mut body: MappedMutexGuard<'_, Body> =
+            MutexGuard::try_map(guard, Option::as_mut).map_err(|_| gone())?;
+        if let Settled::Stop(reason) = settle(
+            &self.shared,
+            &mut Instances::new(&self.shared),
+            pid,
+            slot,
+            &mut body,
+        ) {
             drop(body);
             self.end(pid, &reason);
             return Err(gone());
@@ -84,7 +102,9 @@ impl Node {
     }
 
     fn end(&self, pid: Pid, reason: &str) {
-        let Some(slot) = self.shared.table.get(pid) else { return };
+        let Some(slot) = self.shared.table.get(pid) else {
+            return;
+        };
         let body = slot.body.lock().take();
         if let Some(body) = body {
             effects::bury(&self.shared, pid, body, reason);
@@ -93,7 +113,9 @@ impl Node {
 
     /// How the actor stands.
     pub fn status(&self, actor: &ActorRef, timeout: Duration) -> Result<ActorStatus, Error> {
-        self.at_boundary(actor, timeout, |pid, slot, body| self.status_of(pid, slot, body))
+        self.at_boundary(actor, timeout, |pid, slot, body| {
+            self.status_of(pid, slot, body)
+        })
     }
 
     fn status_of(&self, pid: Pid, slot: &Slot, body: &Body) -> ActorStatus {
@@ -109,8 +131,12 @@ impl Node {
         ActorStatus {
             pid,
             name: body.name().map_or_else(String::new, ToString::to_string),
-            module: code.module(body.module).map_or_else(String::new, |m| m.name.to_string()),
-            vsn: code.version(body.version).map_or_else(String::new, |v| v.vsn.to_string()),
+            module: code
+                .module(body.module)
+                .map_or_else(String::new, |m| m.name.to_string()),
+            vsn: code
+                .version(body.version)
+                .map_or_else(String::new, |v| v.vsn.to_string()),
             status,
             mailbox: mail.queue.len() as u64,
             state_bytes: body.state.len() as u64,
@@ -118,26 +144,63 @@ impl Node {
         }
     }
 
-    fn instance(&self, call: &'static str, actor: &ActorRef, version: u32) -> Result<Instance, Error> {
-        let fault = |reason: String| Error::Sys { call, actor: actor.to_string(), reason };
-        let version = self.shared.code.version(version).ok_or_else(|| fault("its code was purged".into()))?;
+    fn instance(
+        &self,
+        call: &'static str,
+        actor: &ActorRef,
+        version: u32,
+    ) -> Result<Instance, Error> {
+        let fault = |reason: String| Error::Sys {
+            call,
+            actor: actor.to_string(),
+            reason,
+        };
+        let version = self
+            .shared
+            .code
+            .version(version)
+            .ok_or_else(|| fault("its code was purged".into()))?;
         Instance::new(&self.shared, &version).map_err(|e| fault(e.reason().to_owned()))
     }
 
     /// The actor's state as JSON.
     pub fn get_state(&self, actor: &ActorRef, timeout: Duration) -> Result<String, Error> {
-        let (state, version): (State, u32) = self.at_boundary(actor, timeout, |_, _, body| (body.state.clone(), body.version))?;
-        let described = self.instance("describe", actor, version)?.describe(&state, DESCRIBE_BYTES);
-        described.map_err(|e| Error::Sys { call: "describe", actor: actor.to_string(), reason: e.reason().to_owned() })
+        let (state, version): (State, u32) = self.at_boundary(actor, timeout, |_, _, body| {
+            (body.state.clone(), body.version)
+        })?;
+        let described = self
+            .instance("describe", actor, version)?
+            .describe(&state, DESCRIBE_BYTES);
+        described.map_err(|e| Error::Sys {
+            call: "describe",
+            actor: actor.to_string(),
+            reason: e.reason().to_owned(),
+        })
     }
 
     /// Replaces the state by this JSON. A replacement that fails keeps it.
-    pub fn replace_state(&self, actor: &ActorRef, json: &str, timeout: Duration) -> Result<String, Error> {
-        let fault = |reason: String| Error::Sys { call: "parse", actor: actor.to_string(), reason };
+    pub fn replace_state(
+        &self,
+        actor: &ActorRef,
+        json: &str,
+        timeout: Duration,
+    ) -> Result<String, Error> {
+        let fault = |reason: String| Error::Sys {
+            call: "parse",
+            actor: actor.to_string(),
+            reason,
+        };
         let version = self.at_boundary(actor, timeout, |_, _, body| body.version)?;
-        let state = self.instance("parse", actor, version)?.parse(json).map_err(|e| fault(e.reason().to_owned()))?;
+        let state = self
+            .instance("parse", actor, version)?
+            .parse(json)
+            .map_err(|e| fault(e.reason().to_owned()))?;
         if state.len() > self.shared.limits.state_bytes {
-            return Err(fault(format!("a state of {} bytes; limits.state_bytes is {}", state.len(), self.shared.limits.state_bytes)));
+            return Err(fault(format!(
+                "a state of {} bytes; limits.state_bytes is {}",
+                state.len(),
+                self.shared.limits.state_bytes
+            )));
         }
         let replaced = self.at_boundary(actor, timeout, |pid, _, body| {
             if body.version != version {
@@ -188,9 +251,13 @@ impl Node {
         let code = &self.shared.code;
         let mut all = Vec::new();
         for module in code.modules() {
-            let Some(current) = code.version(module.current.load(Ordering::SeqCst)) else { continue };
+            let Some(current) = code.version(module.current.load(Ordering::SeqCst)) else {
+                continue;
+            };
             let old = code.version(module.old.load(Ordering::SeqCst));
-            let count = |of: fn(&crate::code::Counters) -> u64| of(&current.counters) + old.as_ref().map_or(0, |o| of(&o.counters));
+            let count = |of: fn(&crate::code::Counters) -> u64| {
+                of(&current.counters) + old.as_ref().map_or(0, |o| of(&o.counters))
+            };
             all.push(ModuleStatus {
                 name: module.name.clone(),
                 vsn: current.vsn.clone(),
@@ -216,7 +283,10 @@ impl Node {
         let table = &self.shared.table;
         (0..table.extent())
             .filter_map(|index| table.at(index))
-            .filter(|(_, _, body)| body.as_ref().is_some_and(|b| b.version == version && b.shadow.is_none()))
+            .filter(|(_, _, body)| {
+                body.as_ref()
+                    .is_some_and(|b| b.version == version && b.shadow.is_none())
+            })
             .count() as u64
     }
 

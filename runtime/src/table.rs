@@ -51,7 +51,11 @@ fn pid_of(index: u32, generation: u32) -> Pid {
 impl Table {
     pub(crate) fn new(limit: u32) -> Self {
         let chunks = (0..CHUNKS).map(|_| OnceLock::new()).collect();
-        Self { chunks, free: Mutex::default(), limit: limit.min(CAPACITY) }
+        Self {
+            chunks,
+            free: Mutex::default(),
+            limit: limit.min(CAPACITY),
+        }
     }
 
     fn slot(&self, index: u32) -> Option<&Slot> {
@@ -86,8 +90,12 @@ impl Table {
             free.used += 1;
             index
         };
-        let chunk = self.chunks[(index / CHUNK) as usize].get_or_init(|| (0..CHUNK).map(|_| Slot::default()).collect());
-        let generation = chunk[(index % CHUNK) as usize].generation.fetch_add(1, Ordering::AcqRel) + 1;
+        let chunk = self.chunks[(index / CHUNK) as usize]
+            .get_or_init(|| (0..CHUNK).map(|_| Slot::default()).collect());
+        let generation = chunk[(index % CHUNK) as usize]
+            .generation
+            .fetch_add(1, Ordering::AcqRel)
+            + 1;
         Some(pid_of(index, generation))
     }
 

@@ -18,6 +18,9 @@ enum Kind {
     Request,
 }
 
+/// Whose it is, which, and what it carries.
+type Due = (Kind, Pid, u64, Vec<u8>);
+
 #[derive(Default)]
 struct Inner {
     heap: BinaryHeap<Reverse<(Instant, Kind, Pid, u64)>>,
@@ -72,12 +75,20 @@ impl Timers {
     /// The timers that an actor has set: id, deadline and body.
     pub(crate) fn of(&self, pid: Pid) -> Vec<(u64, Instant, Vec<u8>)> {
         let inner = self.inner.lock();
-        inner.set.range((pid, 0)..=(pid, u64::MAX)).map(|(&(_, id), (at, body))| (id, *at, body.clone())).collect()
+        inner
+            .set
+            .range((pid, 0)..=(pid, u64::MAX))
+            .map(|(&(_, id), (at, body))| (id, *at, body.clone()))
+            .collect()
     }
 
     pub(crate) fn forget(&self, pid: Pid) {
         let mut inner = self.inner.lock();
-        let ids: Vec<_> = inner.set.range((pid, 0)..=(pid, u64::MAX)).map(|(key, _)| *key).collect();
+        let ids: Vec<_> = inner
+            .set
+            .range((pid, 0)..=(pid, u64::MAX))
+            .map(|(key, _)| *key)
+            .collect();
         for key in ids {
             inner.set.remove(&key);
         }
@@ -93,7 +104,9 @@ impl Timers {
     pub(crate) fn run(node: Weak<Shared>) {
         loop {
             let Some(shared) = node.upgrade() else { return };
-            let Some(due) = shared.timers.wait() else { return };
+            let Some(due) = shared.timers.wait() else {
+                return;
+            };
             for (kind, pid, id, body) in due {
                 match kind {
                     Kind::Timer => shared.timer_fired(pid, id, body),
@@ -104,29 +117,38 @@ impl Timers {
     }
 
     /// Waits until something is due, but never so long that the end of the node goes unnoticed.
-    fn wait(&self) -> Option<Vec<(Kind, Pid, u64, Vec<u8>)>> {
+    fn wait(&self) -> Option<Vec<Due>> {
         let mut inner = self.inner.lock();
         if inner.stopped {
             return None;
         }
         let now = Instant::now();
         let next = inner.heap.peek().map(|Reverse(next)| next.0);
-        let until = next.map_or(now + Duration::from_millis(200), |at| at.min(now + Duration::from_millis(200)));
+        let until = next.map_or(now + Duration::from_millis(200), |at| {
+            at.min(now + Duration::from_millis(200))
+        });
         if until > now {
             self.changed.wait_until(&mut inner, until);
         }
         let now = Instant::now();
         let mut due = Vec::new();
         while inner.heap.peek().is_some_and(|Reverse(next)| next.0 <= now) {
-            let Some(Reverse((at, kind, pid, id))) = inner.heap.pop() else { break };
+            let Some(Reverse((at, kind, pid, id))) = inner.heap.pop() else {
+                break;
+            };
             match kind {
                 // Set again with a later deadline, or cancelled: not this entry's.
                 Kind::Timer if inner.set.get(&(pid, id)).is_none_or(|set| set.0 != at) => {}
                 Kind::Timer => {
-                    let body = inner.set.remove(&(pid, id)).map_or_else(Vec::new, |(_, body)| body);
+                    let body = inner
+                        .set
+                        .remove(&(pid, id))
+                        .map_or_else(Vec::new, |(_, body)| body);
                     due.push((kind, pid, id, body));
                 }
-                Kind::Request if inner.asked.remove(&(pid, id)) => due.push((kind, pid, id, Vec::new())),
+                Kind::Request if inner.asked.remove(&(pid, id)) => {
+                    due.push((kind, pid, id, Vec::new()))
+                }
                 Kind::Request => {}
             }
         }
@@ -150,5 +172,7 @@ impl Inner {
 
 pub(crate) fn spawn(shared: &Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let node = Arc::downgrade(shared);
-    std::thread::Builder::new().name("mf-timers".into()).spawn(move || Timers::run(node))
+    std::thread::Builder::new()
+        .name("mf-timers".into())
+        .spawn(move || Timers::run(node))
 }

@@ -68,7 +68,9 @@ enum After {
 impl Worker {
     fn turn(&mut self, pid: Pid) {
         let shared = self.shared.clone();
-        let Some(slot) = shared.table.get(pid) else { return };
+        let Some(slot) = shared.table.get(pid) else {
+            return;
+        };
         let mut guard = slot.body.lock();
         let Some(body) = guard.as_mut() else { return };
         let module = self.module(body.module);
@@ -105,7 +107,10 @@ impl Worker {
     fn module(&mut self, index: u32) -> Arc<Module> {
         let code = &self.shared.code;
         // Modules are never taken away from the list.
-        self.modules.entry(index).or_insert_with(|| code.module(index).expect("an actor's module is loaded")).clone()
+        self.modules
+            .entry(index)
+            .or_insert_with(|| code.module(index).expect("an actor's module is loaded"))
+            .clone()
     }
 
     fn take_turn(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>) -> After {
@@ -121,7 +126,9 @@ impl Worker {
         if let Some(birth) = body.birth.take() {
             return self.init(pid, body, module, *birth);
         }
-        let Some(items) = self.take(&mut slot.mail.lock()) else { return After::Live };
+        let Some(items) = self.take(&mut slot.mail.lock()) else {
+            return After::Live;
+        };
         if items.is_empty() {
             return After::Live;
         }
@@ -144,7 +151,13 @@ impl Worker {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         let seed = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        Cx { me: pid, wall, mono, seed, id_base: (events + 1) << IDS_PER_EVENT }
+        Cx {
+            me: pid,
+            wall,
+            mono,
+            seed,
+            id_base: (events + 1) << IDS_PER_EVENT,
+        }
     }
 
     fn init(&mut self, pid: Pid, body: &mut Body, module: &Arc<Module>, birth: Birth) -> After {
@@ -159,14 +172,17 @@ impl Worker {
                 log(&self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
                     let state = started.state.len();
-                    effects::check(&self.shared, &started.effects, &self.reserved).map_err(Fault::Trap)?;
+                    effects::check(&self.shared, &started.effects, &self.reserved)
+                        .map_err(Fault::Trap)?;
                     check_state(&self.shared, state).map_err(Fault::Trap)?;
                     if self.shared.limits.hermetic {
                         let mut fresh = Instance::new(&self.shared, &instance.version)?;
                         fresh.replay(&answers);
                         let again = fresh.init(cx, &birth.args, true)?;
                         if again != started {
-                            return Err(Fault::Trap("hermetic: init gave something else when it was run again".into()));
+                            return Err(Fault::Trap(
+                                "hermetic: init gave something else when it was run again".into(),
+                            ));
                         }
                     }
                     Ok(started)
@@ -196,7 +212,14 @@ impl Worker {
         After::Live
     }
 
-    fn init_failed(&mut self, pid: Pid, body: &mut Body, birth: &Birth, version: Option<&Version>, fault: &Fault) -> After {
+    fn init_failed(
+        &mut self,
+        pid: Pid,
+        body: &mut Body,
+        birth: &Birth,
+        version: Option<&Version>,
+        fault: &Fault,
+    ) -> After {
         let reason = fault.reason().to_owned();
         if let Some(version) = version {
             count(version, fault);
@@ -208,7 +231,13 @@ impl Worker {
         if let Some(parent) = birth.parent {
             // Told once, whether or not it asked to watch.
             self.shared.monitors.remove(pid, parent);
-            self.shared.send(parent, Item::host(Event::Down(Down { pid, reason: reason.clone() })));
+            self.shared.send(
+                parent,
+                Item::host(Event::Down(Down {
+                    pid,
+                    reason: reason.clone(),
+                })),
+            );
         }
         if let Some((root, index)) = body.extras.as_ref().and_then(|e| e.root.clone()) {
             root.started(index, Err(reason.clone()));
@@ -216,9 +245,18 @@ impl Worker {
         After::End(reason)
     }
 
-    fn handle(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, items: Vec<Item>) -> After {
+    fn handle(
+        &mut self,
+        pid: Pid,
+        slot: &Slot,
+        body: &mut Body,
+        module: &Arc<Module>,
+        items: Vec<Item>,
+    ) -> After {
         let (wall, mono) = (Shared::wall(), self.shared.mono());
-        let cx: Vec<Cx> = (0..items.len() as u64).map(|n| self.cx(pid, body.events + n, wall, mono)).collect();
+        let cx: Vec<Cx> = (0..items.len() as u64)
+            .map(|n| self.cx(pid, body.events + n, wall, mono))
+            .collect();
         let mut windows = Vec::new();
         let mut stamps = Vec::with_capacity(items.len());
         let mut envelopes = Vec::with_capacity(items.len());
@@ -227,7 +265,13 @@ impl Worker {
             envelopes.push(item.envelope);
             windows.push(item.window);
         }
-        let mut work = Work { cx, envelopes, stamps, windows, at: 0 };
+        let mut work = Work {
+            cx,
+            envelopes,
+            stamps,
+            windows,
+            at: 0,
+        };
         let (result, answers) = self.call(pid, body, &work, false);
         match result {
             Ok(batch) => self.commit(pid, slot, body, module, &mut work, batch),
@@ -237,7 +281,15 @@ impl Worker {
     }
 
     /// Nothing of the batch was released: the same again, event by event, with the same answers from the host.
-    fn one_by_one(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, mut work: Work, answers: &Answers) -> After {
+    fn one_by_one(
+        &mut self,
+        pid: Pid,
+        slot: &Slot,
+        body: &mut Body,
+        module: &Arc<Module>,
+        mut work: Work,
+        answers: &Answers,
+    ) -> After {
         match self.instances.get(body.version) {
             Ok(instance) => instance.replay(answers),
             Err(fault) => return self.failed(pid, slot, body, module, work, fault),
@@ -268,7 +320,13 @@ impl Worker {
     }
 
     /// One call of `handle`, checked. `again`: the host goes on in the answers it was told to give.
-    fn call(&mut self, pid: Pid, body: &Body, work: &Work, again: bool) -> (Result<Batch, Fault>, Answers) {
+    fn call(
+        &mut self,
+        pid: Pid,
+        body: &Body,
+        work: &Work,
+        again: bool,
+    ) -> (Result<Batch, Fault>, Answers) {
         let instance = match self.instances.get(body.version) {
             Ok(instance) => instance,
             Err(fault) => return (Err(fault), Answers::default()),
@@ -291,7 +349,9 @@ impl Worker {
                 let mut fresh = Instance::new(shared, &instance.version)?;
                 fresh.replay(&answers);
                 if fresh.handle(cx, &body.state, envelopes, true)? != batch {
-                    return Err(Fault::Trap("hermetic: the handler gave something else when it was run again".into()));
+                    return Err(Fault::Trap(
+                        "hermetic: the handler gave something else when it was run again".into(),
+                    ));
                 }
             }
             Ok(batch)
@@ -302,7 +362,15 @@ impl Worker {
         (result, answers)
     }
 
-    fn commit(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, work: &mut Work, batch: Batch) -> After {
+    fn commit(
+        &mut self,
+        pid: Pid,
+        slot: &Slot,
+        body: &mut Body,
+        module: &Arc<Module>,
+        work: &mut Work,
+        batch: Batch,
+    ) -> After {
         let Some(version) = self.shared.code.version(body.version) else {
             return After::End("its code was purged".into());
         };
@@ -317,7 +385,10 @@ impl Worker {
         {
             shadow.mark(pid);
         }
-        version.counters.events.fetch_add(done as u64, Ordering::Relaxed);
+        version
+            .counters
+            .events
+            .fetch_add(done as u64, Ordering::Relaxed);
         let mut stop = None;
         for Step { effects, next } in batch.steps {
             let at = work.at;
@@ -348,19 +419,35 @@ impl Worker {
             return;
         }
         let shared = self.shared.clone();
-        let mut release =
-            Release { shared: &shared, pid, body, vsn: &version.vsn_text, reserved: &mut self.reserved, born: &mut self.born };
+        let mut release = Release {
+            shared: &shared,
+            pid,
+            body,
+            vsn: &version.vsn_text,
+            reserved: &mut self.reserved,
+            born: &mut self.born,
+        };
         release.all(effects);
     }
 
     /// The one event of `work` failed: in probation its actor is parked with it, else it ends.
-    fn failed(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>, mut work: Work, fault: Fault) -> After {
+    fn failed(
+        &mut self,
+        pid: Pid,
+        slot: &Slot,
+        body: &mut Body,
+        module: &Arc<Module>,
+        mut work: Work,
+        fault: Fault,
+    ) -> After {
         let version = self.shared.code.version(body.version);
         if let Some(version) = &version {
             count(version, &fault);
         }
         if let Some(txn) = module.upgrade()
-            && txn.change(module.index).is_some_and(|change| change.to == body.version)
+            && txn
+                .change(module.index)
+                .is_some_and(|change| change.to == body.version)
         {
             // Under this lock the phase cannot leave probation unnoticed: who ends it takes the list afterwards.
             let mut parked = txn.parked.lock();
@@ -388,7 +475,9 @@ impl Worker {
 
     fn terminate(&mut self, pid: Pid, body: &mut Body, version: &Version, reason: &str) {
         let cx = self.cx(pid, body.events, Shared::wall(), self.shared.mono());
-        let Ok(instance) = self.instances.get(body.version) else { return };
+        let Ok(instance) = self.instances.get(body.version) else {
+            return;
+        };
         let result = instance.terminate(cx, reason, &body.state);
         log(&self.shared, instance, pid, body);
         let effects = match result {
@@ -399,14 +488,21 @@ impl Worker {
                 return;
             }
         };
-        let allowed = |e: &Effect| matches!(e, Effect::Send(_) | Effect::Cast(_) | Effect::Reply(_) | Effect::Write(_));
+        let allowed = |e: &Effect| {
+            matches!(
+                e,
+                Effect::Send(_) | Effect::Cast(_) | Effect::Reply(_) | Effect::Write(_)
+            )
+        };
         let (effects, dropped): (Vec<_>, Vec<_>) = effects.into_iter().partition(allowed);
         if !dropped.is_empty() {
             tracing::warn!(actor = %body.label(pid), dropped = dropped.len(), "terminate asked for what it may not");
         }
         match effects::check(&self.shared, &effects, &[]) {
             Ok(()) => self.release(pid, body, version, effects),
-            Err(reason) => tracing::warn!(actor = %body.label(pid), reason, "terminate asked for too much"),
+            Err(reason) => {
+                tracing::warn!(actor = %body.label(pid), reason, "terminate asked for too much")
+            }
         }
     }
 }
@@ -429,7 +525,10 @@ impl Work {
     fn single(&mut self) -> Work {
         let at = self.at;
         self.at += 1;
-        let empty = Envelope { sender: None, body: Event::Cast(Vec::new()) };
+        let empty = Envelope {
+            sender: None,
+            body: Event::Cast(Vec::new()),
+        };
         Work {
             cx: vec![self.cx[at]],
             envelopes: vec![std::mem::replace(&mut self.envelopes[at], empty)],
@@ -452,8 +551,14 @@ impl Work {
     fn give_back_after(&mut self, slot: &Slot, keep: usize) {
         let at = self.at;
         let envelopes = self.envelopes.drain(at..);
-        let rest = envelopes.zip(self.stamps.drain(at..)).zip(self.windows.drain(at..));
-        let rest = rest.map(|((envelope, stamp), window)| Item { envelope, stamp, window });
+        let rest = envelopes
+            .zip(self.stamps.drain(at..))
+            .zip(self.windows.drain(at..));
+        let rest = rest.map(|((envelope, stamp), window)| Item {
+            envelope,
+            stamp,
+            window,
+        });
         let mut mail = slot.mail.lock();
         let head: Vec<Item> = mail.queue.drain(..keep).collect();
         for item in head.into_iter().chain(rest).rev() {
@@ -480,7 +585,9 @@ fn finish_turn(shared: &Shared, pid: Pid, slot: &Slot) {
 /// A call that was taken without an answer is owed one.
 fn note_call(body: &mut Body, event: &Event, effects: &[Effect]) {
     let Event::Call(call) = event else { return };
-    let answered = effects.iter().any(|e| matches!(e, Effect::Reply(a) if a.caller == call.caller && a.id == call.id));
+    let answered = effects
+        .iter()
+        .any(|e| matches!(e, Effect::Reply(a) if a.caller == call.caller && a.id == call.id));
     if !answered {
         body.extras().owed.push((call.caller, call.id));
     }
@@ -496,15 +603,29 @@ fn count(version: &Version, fault: &Fault) {
 
 fn check_state(shared: &Shared, bytes: usize) -> Result<(), String> {
     let bound = shared.limits.state_bytes;
-    if bytes > bound { Err(format!("a state of {bytes} bytes; limits.state_bytes is {bound}")) } else { Ok(()) }
+    if bytes > bound {
+        Err(format!(
+            "a state of {bytes} bytes; limits.state_bytes is {bound}"
+        ))
+    } else {
+        Ok(())
+    }
 }
 
-fn check_batch(shared: &Shared, batch: &Batch, events: usize, reserved: &[Pid]) -> Result<(), String> {
+fn check_batch(
+    shared: &Shared,
+    batch: &Batch,
+    events: usize,
+    reserved: &[Pid],
+) -> Result<(), String> {
     if let Some(state) = &batch.state {
         check_state(shared, state.len())?;
     }
     let steps = batch.steps.len();
-    let stopped = batch.steps.iter().position(|s| matches!(s.next, Next::Stop(_)));
+    let stopped = batch
+        .steps
+        .iter()
+        .position(|s| matches!(s.next, Next::Stop(_)));
     let complete = match (&batch.error, stopped) {
         (Some(_), Some(_)) => false,
         (Some(_), None) => steps < events,
@@ -514,7 +635,10 @@ fn check_batch(shared: &Shared, batch: &Batch, events: usize, reserved: &[Pid]) 
     if !complete {
         return Err(format!("handle gave {steps} steps for {events} events"));
     }
-    batch.steps.iter().try_for_each(|step| effects::check(shared, &step.effects, reserved))
+    batch
+        .steps
+        .iter()
+        .try_for_each(|step| effects::check(shared, &step.effects, reserved))
 }
 
 pub(crate) fn log(shared: &Shared, instance: &mut Instance, pid: Pid, body: &Body) {
@@ -523,7 +647,14 @@ pub(crate) fn log(shared: &Shared, instance: &mut Instance, pid: Pid, body: &Bod
     if logs.is_empty() {
         return;
     }
-    let (actor, module) = (body.label(pid), shared.code.module(body.module).map(|m| m.name.to_string()).unwrap_or_default());
+    let (actor, module) = (
+        body.label(pid),
+        shared
+            .code
+            .module(body.module)
+            .map(|m| m.name.to_string())
+            .unwrap_or_default(),
+    );
     for (level, text) in logs {
         match level {
             Level::Debug => tracing::debug!(target: "actor", actor, module, "{text}"),
@@ -533,4 +664,3 @@ pub(crate) fn log(shared: &Shared, instance: &mut Instance, pid: Pid, body: &Bod
         }
     }
 }
-

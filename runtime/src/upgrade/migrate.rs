@@ -57,7 +57,14 @@ pub(crate) struct Outcome {
 }
 
 /// Migrates copies until all are done, the deadline comes, or too many fail.
-pub(crate) fn migrate(shared: &Arc<Shared>, txn: &Arc<Txn>, own: &mut Instances, which: Which, goal: Goal, deadline: Instant) -> Outcome {
+pub(crate) fn migrate(
+    shared: &Arc<Shared>,
+    txn: &Arc<Txn>,
+    own: &mut Instances,
+    which: Which,
+    goal: Goal,
+    deadline: Instant,
+) -> Outcome {
     let total = match &which {
         Which::All => shared.table.extent() as usize,
         Which::Listed(pids) => pids.len(),
@@ -145,7 +152,8 @@ impl Job<'_> {
                 self.flush(instances, module, &mut chunk);
             }
         }
-        self.cost.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.cost
+            .fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
     fn over(&self) -> bool {
@@ -156,9 +164,16 @@ impl Job<'_> {
     }
 
     /// Takes a copy of an affected actor's state. One that has died, or is not born yet, needs none.
-    fn copy(&self, pid: Pid, body: Option<&mut crate::actor::Body>, chunks: &mut HashMap<u32, Chunk>) {
+    fn copy(
+        &self,
+        pid: Pid,
+        body: Option<&mut crate::actor::Body>,
+        chunks: &mut HashMap<u32, Chunk>,
+    ) {
         let Some(body) = body else { return };
-        let Some(change) = self.txn.change(body.module) else { return };
+        let Some(change) = self.txn.change(body.module) else {
+            return;
+        };
         let stands_on = match self.goal {
             Goal::Forward => change.from,
             Goal::Back(_) => change.to,
@@ -166,10 +181,19 @@ impl Job<'_> {
         if body.birth.is_some() || body.version != stands_on {
             return;
         }
-        let shadow = body.shadow.get_or_insert_with(|| Box::new(Shadow::new(self.txn)));
+        let shadow = body
+            .shadow
+            .get_or_insert_with(|| Box::new(Shadow::new(self.txn)));
         shadow.listed = false;
         if change.update == Update::Soft {
-            self.place(pid, shadow, Staged { state: body.state.clone(), redeliver: Vec::new() });
+            self.place(
+                pid,
+                shadow,
+                Staged {
+                    state: body.state.clone(),
+                    redeliver: Vec::new(),
+                },
+            );
             self.migrated.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -196,7 +220,9 @@ impl Job<'_> {
     }
 
     fn flush(&self, instances: &mut Instances, module: u32, chunk: &mut Chunk) {
-        let Some(change) = self.txn.change(module) else { return };
+        let Some(change) = self.txn.change(module) else {
+            return;
+        };
         if chunk.pids.is_empty() {
             return;
         }
@@ -205,7 +231,10 @@ impl Job<'_> {
             let result = result.and_then(|migrated| {
                 let bound = self.shared.limits.state_bytes;
                 if migrated.state.len() > bound {
-                    return Err(format!("a state of {} bytes; limits.state_bytes is {bound}", migrated.state.len()));
+                    return Err(format!(
+                        "a state of {} bytes; limits.state_bytes is {bound}",
+                        migrated.state.len()
+                    ));
                 }
                 Ok(migrated)
             });
@@ -216,11 +245,15 @@ impl Job<'_> {
     }
 
     fn store(&self, pid: Pid, change: &Change, result: Result<Migrated, String>) {
-        let Some(slot) = self.shared.table.get(pid) else { return };
+        let Some(slot) = self.shared.table.get(pid) else {
+            return;
+        };
         let mut guard = slot.body.lock();
         let Some(body) = guard.as_mut() else { return };
         let name = body.name().map_or_else(String::new, ToString::to_string);
-        let Some(shadow) = &mut body.shadow else { return };
+        let Some(shadow) = &mut body.shadow else {
+            return;
+        };
         if shadow.listed {
             // It changed while the copy was migrated; whoever works through the list does it again.
             return;
@@ -235,13 +268,20 @@ impl Job<'_> {
                 Goal::Forward => {
                     let mut failing = self.failing.lock();
                     if failing.len() < MAX_FAILING {
-                        failing.push(ActorFailure { pid, name, module: change.name.to_string(), reason });
+                        failing.push(ActorFailure {
+                            pid,
+                            name,
+                            module: change.name.to_string(),
+                            reason,
+                        });
                     }
                 }
                 Goal::Back(policy) => {
                     shadow.way_back = Some(match policy {
                         OnDownFailure::Restore if shadow.pinned.is_some() => Way::Restore,
-                        OnDownFailure::Stop => Way::Stop(format!("code_change(down) failed: {reason}")),
+                        OnDownFailure::Stop => {
+                            Way::Stop(format!("code_change(down) failed: {reason}"))
+                        }
                         _ => Way::Hold(reason),
                     });
                 }
@@ -249,7 +289,12 @@ impl Job<'_> {
         }
     }
 
-    fn call(&self, instances: &mut Instances, change: &Change, items: &[(Cx, Vec<u8>)]) -> Vec<Result<Migrated, String>> {
+    fn call(
+        &self,
+        instances: &mut Instances,
+        change: &Change,
+        items: &[(Cx, Vec<u8>)],
+    ) -> Vec<Result<Migrated, String>> {
         match self.try_call(instances, change, items) {
             Ok(results) => results,
             Err(fault) if items.len() == 1 => vec![Err(fault.reason().to_owned())],
@@ -270,7 +315,12 @@ impl Job<'_> {
         }
     }
 
-    fn try_call(&self, instances: &mut Instances, change: &Change, items: &[(Cx, Vec<u8>)]) -> Result<Vec<Result<Migrated, String>>, Fault> {
+    fn try_call(
+        &self,
+        instances: &mut Instances,
+        change: &Change,
+        items: &[(Cx, Vec<u8>)],
+    ) -> Result<Vec<Result<Migrated, String>>, Fault> {
         let forward = matches!(self.goal, Goal::Forward);
         let up = forward == (self.txn.direction == Direction::Up);
         let direction = if up { Direction::Up } else { Direction::Down };
@@ -290,9 +340,16 @@ impl Job<'_> {
         }
         let results = result?;
         if self.shared.limits.hermetic {
-            let again = Instance::new(self.shared, &version)?.code_change(direction, &older.vsn_text, &change.extra, items)?;
+            let again = Instance::new(self.shared, &version)?.code_change(
+                direction,
+                &older.vsn_text,
+                &change.extra,
+                items,
+            )?;
             if again != results {
-                return Err(Fault::Trap("hermetic: code_change gave something else when it was run again".into()));
+                return Err(Fault::Trap(
+                    "hermetic: code_change gave something else when it was run again".into(),
+                ));
             }
         }
         Ok(results)

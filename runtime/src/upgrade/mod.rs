@@ -116,17 +116,17 @@ struct Core {
 }
 
 /// Checked, nothing copied yet.
-pub struct Opened(Core);
+pub struct Opened(Box<Core>);
 /// Every affected state has a migrated copy.
-pub struct Prepared(Core);
+pub struct Prepared(Box<Core>);
 /// No affected actor runs.
-pub struct Suspended(Core);
+pub struct Suspended(Box<Core>);
 /// The new code is current.
-pub struct Loaded(Core);
+pub struct Loaded(Box<Core>);
 /// Every copy is of the state that will be resumed.
-pub struct Migrated(Core, u64);
+pub struct Migrated(Box<Core>, u64);
 /// New code runs; the way back is open.
-pub struct Probation(Core);
+pub struct Probation(Box<Core>);
 
 impl Node {
     /// Opens the one upgrade that may be open. Refused unless every module of the order runs the vsn it names.
@@ -134,18 +134,28 @@ impl Node {
         let shared = &self.shared;
         let mut open = shared.upgrade.lock();
         if let Some(other) = &*open {
-            return Err(Error::Busy { state: other.phase().text() });
+            return Err(Error::Busy {
+                state: other.phase().text(),
+            });
         }
         let code = &shared.code;
         let mut changes = Vec::new();
         let mut restarts_before = 0;
         for wanted in &order.modules {
-            let module = code.module_named(wanted.name.as_ref()).ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
+            let module = code
+                .module_named(wanted.name.as_ref())
+                .ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
             let from = module.current.load(Ordering::SeqCst);
-            let running = code.version(from).ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
+            let running = code
+                .version(from)
+                .ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
             if running.vsn != wanted.from {
                 let (running, wanted_vsn) = (running.vsn.clone(), wanted.from.clone());
-                return Err(Error::WrongVsn { module: wanted.name.clone(), running, wanted: wanted_vsn });
+                return Err(Error::WrongVsn {
+                    module: wanted.name.clone(),
+                    running,
+                    wanted: wanted_vsn,
+                });
             }
             restarts_before += module.restarts.load(Ordering::Relaxed);
             changes.push(Change {
@@ -159,18 +169,34 @@ impl Node {
         }
         let added = self.add_versions(&order, &mut changes);
         if let Err(error) = added {
-            changes.iter().filter(|c| c.to != NONE).for_each(|c| code.purge(c.to));
+            changes
+                .iter()
+                .filter(|c| c.to != NONE)
+                .for_each(|c| code.purge(c.to));
             return Err(error);
         }
         let txn = Arc::new(Txn::new(order.direction, changes));
         *open = Some(txn.clone());
         let instances = Instances::new(shared);
-        Ok(Opened(Core { shared: shared.clone(), txn, order, instances, suspended: None, loaded: false, actors: 0, restarts_before }))
+        let shared = shared.clone();
+        Ok(Opened(Box::new(Core {
+            shared,
+            txn,
+            order,
+            instances,
+            suspended: None,
+            loaded: false,
+            actors: 0,
+            restarts_before,
+        })))
     }
 
     fn add_versions(&self, order: &Order, changes: &mut [Change]) -> Result<(), Error> {
         for (wanted, change) in order.modules.iter().zip(changes) {
-            let version = self.shared.code.add_version(&wanted.name, &wanted.to, &wanted.blob)?;
+            let version = self
+                .shared
+                .code
+                .add_version(&wanted.name, &wanted.to, &wanted.blob)?;
             change.to = version.index;
             on_load(&self.shared, &version, &wanted.config)?;
         }
@@ -179,8 +205,13 @@ impl Node {
 }
 
 /// Runs a module's own check. Anything but ok refuses it.
-pub(crate) fn on_load(shared: &Arc<Shared>, version: &Arc<crate::code::Version>, config: &[u8]) -> Result<(), Error> {
-    let ran = crate::instance::Instance::new(shared, version).and_then(|mut instance| instance.on_load(config));
+pub(crate) fn on_load(
+    shared: &Arc<Shared>,
+    version: &Arc<crate::code::Version>,
+    config: &[u8],
+) -> Result<(), Error> {
+    let ran = crate::instance::Instance::new(shared, version)
+        .and_then(|mut instance| instance.on_load(config));
     ran.map_err(|fault| Error::OnLoad {
         module: version.name.clone(),
         vsn: version.vsn.clone(),
@@ -197,7 +228,10 @@ impl Opened {
         let deadline = start + core.order.prepare_timeout;
         core.modules(|module, txn| module.track(Some(txn.clone())));
         let first = core.migrate(Which::All, deadline)?;
-        let mut report = Report { actors: first.migrated, ..Report::default() };
+        let mut report = Report {
+            actors: first.migrated,
+            ..Report::default()
+        };
         let (mut cost, mut migrated) = (first.cost, first.migrated);
         let budget = core.order.pause_budget / 2;
         loop {
@@ -210,7 +244,11 @@ impl Opened {
                 return Ok((Prepared(core), report));
             }
             if report.rounds >= ROUNDS {
-                return Err(Error::NotConverging { dirty, estimate: report.estimated_pause, budget: core.order.pause_budget });
+                return Err(Error::NotConverging {
+                    dirty,
+                    estimate: report.estimated_pause,
+                    budget: core.order.pause_budget,
+                });
             }
             let list = std::mem::take(&mut *core.txn.list.lock());
             let again = core.migrate(Which::Listed(list), deadline)?;
@@ -251,7 +289,9 @@ impl Suspended {
         core.loaded = true;
         core.modules(|module, txn| {
             let to = txn.change(module.index).map_or(NONE, |c| c.to);
-            module.old.store(module.current.swap(to, Ordering::SeqCst), Ordering::SeqCst);
+            module
+                .old
+                .store(module.current.swap(to, Ordering::SeqCst), Ordering::SeqCst);
         });
         Ok(Loaded(core))
     }
@@ -275,7 +315,10 @@ impl Loaded {
             }
             let outcome = core.try_migrate(Which::Listed(list), deadline);
             if outcome.late {
-                return Err(Error::PauseBudget { phase: "migrate", budget: core.order.pause_budget });
+                return Err(Error::PauseBudget {
+                    phase: "migrate",
+                    budget: core.order.pause_budget,
+                });
             }
             if !outcome.failing.is_empty() {
                 return Err(Error::CodeChange(outcome.failing));
@@ -305,7 +348,14 @@ impl Migrated {
         let wake = std::mem::take(&mut *core.txn.wake.lock());
         wake.into_iter().for_each(|pid| core.shared.wake(pid));
         let actors = core.actors;
-        Ok((Probation(core), Resumed { actors, migrated_in_pause, pause }))
+        Ok((
+            Probation(core),
+            Resumed {
+                actors,
+                migrated_in_pause,
+                pause,
+            },
+        ))
     }
 
     /// How long the actors have waited.
@@ -334,12 +384,21 @@ impl Probation {
         let core = &self.0;
         if core.txn.phase() != Phase::Confirmed {
             let state = core.txn.phase().text();
-            return Err((self, Error::Order { call: "finish", state }));
+            return Err((
+                self,
+                Error::Order {
+                    call: "finish",
+                    state,
+                },
+            ));
         }
         core.txn.enter(Phase::Finished);
         core.close();
         core.modules(|module, _| module.old.store(NONE, Ordering::SeqCst));
-        core.txn.changes.iter().for_each(|c| core.shared.code.purge(c.from));
+        core.txn
+            .changes
+            .iter()
+            .for_each(|c| core.shared.code.purge(c.from));
         *core.shared.upgrade.lock() = None;
         Ok(())
     }
@@ -354,7 +413,11 @@ impl Probation {
         let core = &self.0;
         let mut health = Health {
             parked: core.txn.parked.lock().len() as u64,
-            since_resume: core.txn.resumed.lock().map_or(Duration::ZERO, |at| at.elapsed()),
+            since_resume: core
+                .txn
+                .resumed
+                .lock()
+                .map_or(Duration::ZERO, |at| at.elapsed()),
             ..Health::default()
         };
         let mut restarts = 0;
@@ -384,7 +447,14 @@ impl Core {
 
     fn try_migrate(&mut self, which: Which, deadline: Instant) -> Outcome {
         let (shared, txn) = (self.shared.clone(), self.txn.clone());
-        migrate(&shared, &txn, &mut self.instances, which, Goal::Forward, deadline)
+        migrate(
+            &shared,
+            &txn,
+            &mut self.instances,
+            which,
+            Goal::Forward,
+            deadline,
+        )
     }
 
     /// Before the pause: failures and lateness are errors.
@@ -409,7 +479,10 @@ impl Core {
 
     fn within_budget(&self, phase: &'static str) -> Result<(), Error> {
         if self.suspended_for() > self.order.pause_budget {
-            return Err(Error::PauseBudget { phase, budget: self.order.pause_budget });
+            return Err(Error::PauseBudget {
+                phase,
+                budget: self.order.pause_budget,
+            });
         }
         if self.txn.pressure.load(Ordering::Relaxed) {
             return Err(Error::MailboxPressure);
@@ -428,7 +501,10 @@ impl Core {
         let waiting = self.shared.switch(&self.txn, Phase::Aborted);
         self.shared.run_again(waiting);
         self.close();
-        self.txn.changes.iter().for_each(|c| self.shared.code.purge(c.to));
+        self.txn
+            .changes
+            .iter()
+            .for_each(|c| self.shared.code.purge(c.to));
         *self.shared.upgrade.lock() = None;
     }
 
@@ -449,11 +525,14 @@ impl Drop for Core {
 
 impl Shared {
     fn gates<'a>(&'a self, txn: &'a Txn) -> impl Iterator<Item = Arc<crate::code::Module>> + 'a {
-        txn.changes.iter().filter_map(|c| self.code.module(c.module))
+        txn.changes
+            .iter()
+            .filter_map(|c| self.code.module(c.module))
     }
 
     pub(crate) fn close_gates(&self, txn: &Txn) {
-        self.gates(txn).for_each(|module| module.gate.store(true, Ordering::SeqCst));
+        self.gates(txn)
+            .for_each(|module| module.gate.store(true, Ordering::SeqCst));
     }
 
     /// A worker is still inside a handler of an affected module. It ends within `limits.handler_ms`.
@@ -468,7 +547,9 @@ impl Shared {
     pub(crate) fn switch(&self, txn: &Txn, phase: Phase) -> Vec<Pid> {
         txn.enter(phase);
         self.era.fetch_add(1, Ordering::AcqRel);
-        self.gates(txn).flat_map(|module| module.open_gate()).collect()
+        self.gates(txn)
+            .flat_map(|module| module.open_gate())
+            .collect()
     }
 
     fn run_again(&self, waiting: Vec<Pid>) {
@@ -480,9 +561,15 @@ impl Shared {
     fn settle_all(self: &Arc<Self>, txn: &Arc<Txn>) {
         let mut instances = Instances::new(self);
         for index in 0..self.table.extent() {
-            let Some((pid, slot, mut guard)) = self.table.at(index) else { continue };
+            let Some((pid, slot, mut guard)) = self.table.at(index) else {
+                continue;
+            };
             let Some(body) = guard.as_mut() else { continue };
-            if !body.shadow.as_ref().is_some_and(|s| Arc::ptr_eq(&s.txn, txn)) {
+            if !body
+                .shadow
+                .as_ref()
+                .is_some_and(|s| Arc::ptr_eq(&s.txn, txn))
+            {
                 continue;
             }
             match settle(self, &mut instances, pid, slot, body) {

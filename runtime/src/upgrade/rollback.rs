@@ -53,10 +53,17 @@ const ROUNDS: usize = 5;
 
 impl Probation {
     /// Goes back. The pause budget bounds how many rounds are tried before the pause, never the rollback itself.
-    pub fn rollback(mut self, pause_budget: Duration, policy: OnDownFailure) -> Result<RolledBack, (Probation, Error)> {
+    pub fn rollback(
+        mut self,
+        pause_budget: Duration,
+        policy: OnDownFailure,
+    ) -> Result<RolledBack, (Probation, Error)> {
         let state = self.0.txn.phase();
         if !matches!(state, Phase::Probation | Phase::Confirmed) {
-            let error = Error::Order { call: "rollback", state: state.text() };
+            let error = Error::Order {
+                call: "rollback",
+                state: state.text(),
+            };
             return Err((self, error));
         }
         Ok(self.0.rollback(pause_budget, policy))
@@ -72,7 +79,14 @@ impl Core {
             let list = std::mem::take(&mut *txn.list.lock());
             let (count, start) = (list.len(), Instant::now());
             touched.extend_from_slice(&list);
-            migrate(&shared, &txn, &mut self.instances, Which::Listed(list), Goal::Back(policy), for_ever);
+            migrate(
+                &shared,
+                &txn,
+                &mut self.instances,
+                Which::Listed(list),
+                Goal::Back(policy),
+                for_ever,
+            );
             if count == 0 || start.elapsed() < pause_budget / 4 {
                 break;
             }
@@ -89,7 +103,14 @@ impl Core {
                 break;
             }
             touched.extend_from_slice(&list);
-            migrate(&shared, &txn, &mut self.instances, Which::Listed(list), Goal::Back(policy), for_ever);
+            migrate(
+                &shared,
+                &txn,
+                &mut self.instances,
+                Which::Listed(list),
+                Goal::Back(policy),
+                for_ever,
+            );
         }
         self.modules(|module, txn| {
             let from = txn.change(module.index).map_or(NONE, |c| c.from);

@@ -21,8 +21,16 @@ pub(crate) enum Settled {
 }
 
 /// Brings an actor to where its upgrade stands.
-pub(crate) fn settle(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, body: &mut Body) -> Settled {
-    let Some(shadow) = &mut body.shadow else { return Settled::Go };
+pub(crate) fn settle(
+    shared: &Shared,
+    instances: &mut Instances,
+    pid: Pid,
+    slot: &Slot,
+    body: &mut Body,
+) -> Settled {
+    let Some(shadow) = &mut body.shadow else {
+        return Settled::Go;
+    };
     let txn = shadow.txn.clone();
     match txn.phase() {
         Phase::Open => {}
@@ -44,10 +52,23 @@ pub(crate) fn settle(shared: &Shared, instances: &mut Instances, pid: Pid, slot:
 }
 
 /// The migrated state takes the place of the one it was made from, which is pinned.
-fn install(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, body: &mut Body, txn: &Txn) {
-    let Some(change) = txn.change(body.module) else { return };
-    let Some(shadow) = &mut body.shadow else { return };
-    let Some(Staged { state, redeliver }) = shadow.staged.take() else { return };
+fn install(
+    shared: &Shared,
+    instances: &mut Instances,
+    pid: Pid,
+    slot: &Slot,
+    body: &mut Body,
+    txn: &Txn,
+) {
+    let Some(change) = txn.change(body.module) else {
+        return;
+    };
+    let Some(shadow) = &mut body.shadow else {
+        return;
+    };
+    let Some(Staged { state, redeliver }) = shadow.staged.take() else {
+        return;
+    };
     let before = std::mem::replace(&mut body.state, state);
     shadow.pinned = Some(Pinned {
         state: before,
@@ -62,8 +83,17 @@ fn install(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, bo
 }
 
 /// After a rollback: the pinned state when nothing was done on the newer code, else as the rollback decided.
-fn undo(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, body: &mut Body, txn: &Arc<Txn>) -> Settled {
-    let (Some(change), Some(mut shadow)) = (txn.change(body.module), body.shadow.take()) else { return Settled::Go };
+fn undo(
+    shared: &Shared,
+    instances: &mut Instances,
+    pid: Pid,
+    slot: &Slot,
+    body: &mut Body,
+    txn: &Arc<Txn>,
+) -> Settled {
+    let (Some(change), Some(mut shadow)) = (txn.change(body.module), body.shadow.take()) else {
+        return Settled::Go;
+    };
     if shadow.staged.is_some() {
         // Never installed: the state is the old one, and so is the version.
         txn.undone.lock().pinned += 1;
@@ -72,8 +102,17 @@ fn undo(shared: &Shared, instances: &mut Instances, pid: Pid, slot: &Slot, body:
     let hold = |reason: String| {
         tracing::warn!(actor = %crate::pid_text(pid), reason, "held on the newer code");
         slot.mail.lock().pause = Pause::Held;
-        let name = body.extras.as_ref().and_then(|e| e.name.as_ref()).map_or_else(String::new, ToString::to_string);
-        txn.undone.lock().hold(ActorFailure { pid, name, module: change.name.to_string(), reason });
+        let name = body
+            .extras
+            .as_ref()
+            .and_then(|e| e.name.as_ref())
+            .map_or_else(String::new, ToString::to_string);
+        txn.undone.lock().hold(ActorFailure {
+            pid,
+            name,
+            module: change.name.to_string(),
+            reason,
+        });
     };
     let way = match shadow.way_back.take() {
         Some(way) => way,
@@ -131,7 +170,14 @@ enum Side {
 
 /// What waits in the mailbox and was sent by code of the other side is put into this side's words, by the newer code,
 /// which knows both. What has no words here is dead-lettered and counted.
-fn convert(shared: &Shared, instances: &mut Instances, slot: &Slot, txn: &Txn, change: &Change, side: Side) {
+fn convert(
+    shared: &Shared,
+    instances: &mut Instances,
+    slot: &Slot,
+    txn: &Txn,
+    change: &Change,
+    side: Side,
+) {
     let foreign = |stamp: u32| {
         let version = |c: &Change| if side == Side::To { c.from } else { c.to };
         stamp != HOST && txn.changes.iter().any(|c| version(c) == stamp)
@@ -146,8 +192,15 @@ fn convert(shared: &Shared, instances: &mut Instances, slot: &Slot, txn: &Txn, c
     let up = (side == Side::To) == (txn.direction == Direction::Up);
     let direction = if up { Direction::Up } else { Direction::Down };
     let newer = txn.newer(change);
-    let older_vsn = shared.code.version(txn.older(change)).map(|v| v.vsn_text.clone());
-    let now = if side == Side::To { change.to } else { change.from };
+    let older_vsn = shared
+        .code
+        .version(txn.older(change))
+        .map(|v| v.vsn_text.clone());
+    let now = if side == Side::To {
+        change.to
+    } else {
+        change.from
+    };
     let mut converted = std::collections::VecDeque::with_capacity(waiting.len());
     for mut item in waiting {
         if !foreign(item.stamp) {
@@ -155,7 +208,9 @@ fn convert(shared: &Shared, instances: &mut Instances, slot: &Slot, txn: &Txn, c
             continue;
         }
         let outcome = match (&older_vsn, instances.get(newer)) {
-            (Some(vsn), Ok(instance)) => instance.convert_event(direction, vsn, &item.envelope.body),
+            (Some(vsn), Ok(instance)) => {
+                instance.convert_event(direction, vsn, &item.envelope.body)
+            }
             (None, _) => Ok(Some(item.envelope.body.clone())),
             (_, Err(fault)) => Err(fault),
         };
@@ -181,7 +236,10 @@ fn convert(shared: &Shared, instances: &mut Instances, slot: &Slot, txn: &Txn, c
 
 fn dead_letter(shared: &Shared, item: Item, reason: &str) {
     shared.counters.unconverted.fetch_add(1, Ordering::Relaxed);
-    tracing::warn!(reason, "an event of the other side of a patch was dead-lettered");
+    tracing::warn!(
+        reason,
+        "an event of the other side of a patch was dead-lettered"
+    );
     match item.envelope.body {
         Event::Call(call) => {
             let error = RequestError::Down(format!("not understood across versions: {reason}"));
@@ -196,9 +254,14 @@ fn dead_letter(shared: &Shared, item: Item, reason: &str) {
 impl Holdings {
     /// What an actor holds now; none: nothing.
     fn of(shared: &Shared, pid: Pid) -> Option<Holdings> {
-        let holdings =
-            Holdings { timers: shared.timers.of(pid), requests: shared.requests.of(pid), sockets: shared.net.sockets_of(pid) };
-        let empty = holdings.timers.is_empty() && holdings.requests.is_empty() && holdings.sockets.is_empty();
+        let holdings = Holdings {
+            timers: shared.timers.of(pid),
+            requests: shared.requests.of(pid),
+            sockets: shared.net.sockets_of(pid),
+        };
+        let empty = holdings.timers.is_empty()
+            && holdings.requests.is_empty()
+            && holdings.sockets.is_empty();
         (!empty).then_some(holdings)
     }
 }
@@ -229,7 +292,12 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
     }
     // The answer to a request of before came, and was lost with what came since.
     for &id in then.requests.iter().filter(|id| !waiting.contains(id)) {
-        let response = crate::bindings::Response { id, cookie: Vec::new(), issued_by: None, outcome: Err(RequestError::Restored) };
+        let response = crate::bindings::Response {
+            id,
+            cookie: Vec::new(),
+            issued_by: None,
+            outcome: Err(RequestError::Restored),
+        };
         shared.send(pid, Item::host(Event::Response(response)));
     }
     let sockets = shared.net.sockets_of(pid);
@@ -237,11 +305,18 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
         shared.net.close(socket);
     }
     for &socket in then.sockets.iter().filter(|s| !sockets.contains(s)) {
-        let closed = Closed { socket, reason: "closed before the restore".into() };
+        let closed = Closed {
+            socket,
+            reason: "closed before the restore".into(),
+        };
         shared.send(pid, Item::host(Event::Socket(SocketEvent::Closed(closed))));
     }
-    let owed = |e: &Option<Box<crate::actor::Extras>>| e.as_ref().map_or_else(Vec::new, |e| e.owed.clone());
-    let monitors = |e: &Option<Box<crate::actor::Extras>>| e.as_ref().map_or_else(Vec::new, |e| e.monitors.clone());
+    let owed = |e: &Option<Box<crate::actor::Extras>>| {
+        e.as_ref().map_or_else(Vec::new, |e| e.owed.clone())
+    };
+    let monitors = |e: &Option<Box<crate::actor::Extras>>| {
+        e.as_ref().map_or_else(Vec::new, |e| e.monitors.clone())
+    };
     let owed_then = owed(&pinned.extras);
     for (caller, id) in owed(&body.extras) {
         if !owed_then.contains(&(caller, id)) {

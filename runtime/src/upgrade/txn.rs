@@ -115,11 +115,19 @@ impl Txn {
 
     /// The version whose code knows both sides.
     pub(crate) fn newer(&self, change: &Change) -> u32 {
-        if self.direction == Direction::Up { change.to } else { change.from }
+        if self.direction == Direction::Up {
+            change.to
+        } else {
+            change.from
+        }
     }
 
     pub(crate) fn older(&self, change: &Change) -> u32 {
-        if self.direction == Direction::Up { change.from } else { change.to }
+        if self.direction == Direction::Up {
+            change.from
+        } else {
+            change.to
+        }
     }
 }
 
@@ -175,7 +183,15 @@ pub(crate) struct Shadow {
 
 impl Shadow {
     pub(crate) fn new(txn: &std::sync::Arc<Txn>) -> Self {
-        Self { txn: txn.clone(), staged: None, pinned: None, way_back: None, listed: false, touched: false, failed: None }
+        Self {
+            txn: txn.clone(),
+            staged: None,
+            pinned: None,
+            way_back: None,
+            listed: false,
+            touched: false,
+            failed: None,
+        }
     }
 
     /// The actor is about to differ from what was copied: to be called whenever it commits.

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use midflight_patch::{Digest, ModuleName, Release, ReleaseModule, Restart, Start, Update, Vsn, component};
+use midflight_patch::{
+    Digest, ModuleName, Release, ReleaseModule, Restart, Start, Update, Vsn, component,
+};
 use midflight_runtime::{
     ActorRef, Config, Direction, Limits, Node, Order,
     upgrade::{ModuleOrder, Probation},
@@ -31,8 +33,11 @@ pub fn actor(text: &str) -> ActorRef {
 
 /// The component of an example, and its digest.
 pub fn component(file: &str) -> (Digest, Arc<[u8]>) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../guest/out").join(format!("{file}.wasm"));
-    let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `make guests` first", path.display()));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../guest/out")
+        .join(format!("{file}.wasm"));
+    let bytes = std::fs::read(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; run `make guests` first", path.display()));
     let component = component::encode(&name("m"), file, &bytes).unwrap();
     (Digest::of(&component), component.into())
 }
@@ -46,11 +51,20 @@ pub struct Part {
 }
 
 pub fn part(module: &'static str, file: &'static str, actors: u32) -> Part {
-    Part { module, file, actors, args: Value::Null }
+    Part {
+        module,
+        file,
+        actors,
+        args: Value::Null,
+    }
 }
 
 pub fn limits() -> Limits {
-    Limits { hermetic: true, handler_ms: 200, ..Limits::default() }
+    Limits {
+        hermetic: true,
+        handler_ms: 200,
+        ..Limits::default()
+    }
 }
 
 /// Boots these as release 1.0.0.
@@ -58,15 +72,34 @@ pub fn boot_with(limits: Limits, parts: &[Part]) -> Node {
     static LOG: Once = Once::new();
     LOG.call_once(|| {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .init();
     });
     let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("code");
-    let node = Node::start(Config { limits, cache: Some(cache), address: [127, 0, 0, 1].into() }).unwrap();
-    let mut release = Release { name: "test".into(), vsn: vsn("1.0.0"), modules: BTreeMap::new(), start: Vec::new(), listen: (0..=0).collect() };
+    let node = Node::start(Config {
+        limits,
+        cache: Some(cache),
+        address: [127, 0, 0, 1].into(),
+    })
+    .unwrap();
+    let mut release = Release {
+        name: "test".into(),
+        vsn: vsn("1.0.0"),
+        modules: BTreeMap::new(),
+        start: Vec::new(),
+        listen: (0..=0).collect(),
+    };
     let mut blobs = BTreeMap::new();
     for part in parts {
         let (blob, bytes) = component(part.file);
-        let module = ReleaseModule { vsn: vsn("1.0.0"), blob, size: bytes.len() as u64, config: Value::Null };
+        let module = ReleaseModule {
+            vsn: vsn("1.0.0"),
+            blob,
+            size: bytes.len() as u64,
+            config: Value::Null,
+        };
         release.modules.insert(name(part.module), module);
         blobs.insert(blob, bytes);
         if part.actors > 0 {
@@ -88,7 +121,13 @@ pub fn boot(parts: &[Part]) -> Node {
 }
 
 /// A patch of one module.
-pub fn change(module: &str, from: &str, to: &str, file: &str, extra: Value) -> (ModuleOrder, Digest, Arc<[u8]>) {
+pub fn change(
+    module: &str,
+    from: &str,
+    to: &str,
+    file: &str,
+    extra: Value,
+) -> (ModuleOrder, Digest, Arc<[u8]>) {
     let (blob, bytes) = component(file);
     let order = ModuleOrder {
         name: name(module),
@@ -135,7 +174,8 @@ pub fn try_ask(node: &Node, who: &str, body: Value) -> Result<Value, midflight_r
 }
 
 pub fn tell(node: &Node, who: &str, body: Value) {
-    node.cast(&actor(who), body.to_string().into_bytes()).unwrap();
+    node.cast(&actor(who), body.to_string().into_bytes())
+        .unwrap();
 }
 
 /// Waits for a condition, for a time.
