@@ -4,16 +4,16 @@
 //! asked), [`journal`] (what is remembered) and `command` (one file a verb). It links no runtime: what nodes do is theirs.
 #![forbid(unsafe_code)]
 
-
+pub mod command;
 pub mod engine;
 pub mod error;
 pub mod exit;
 pub mod journal;
-
-
+pub mod output;
+pub mod pki;
 pub mod plan;
 pub mod policy;
-
+pub mod signing;
 pub mod transport;
 
 pub use error::Error;

@@ -1,0 +1,187 @@
+//! `midflight apply`: plan, then run the rollout to its end in this process. The first Ctrl-C or SIGTERM aborts it in order,
+//! the second leaves at once.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use midflight_proto::agent::v1 as pb;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::command::plan::{PlanArgs, Prepared};
+use crate::command::{JournalArgs, print, tell};
+use crate::engine::event::{Fact, Owner, Place, Planned};
+use crate::engine::id::RolloutId;
+use crate::engine::link::Link;
+use crate::engine::node::{self, Order};
+use crate::engine::rollout::{Input, Rollout};
+use crate::engine::view::View;
+use crate::engine::words::Outcome;
+use crate::engine::{self, Ended, Run, Stop};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::journal::{Lock, Sqlite};
+use crate::output::{self, Format, summary};
+use crate::policy::Policy;
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    journal: JournalArgs,
+}
+
+pub async fn run(args: ApplyArgs, format: Format) -> Result<Exit, Error> {
+    let path = args.journal.path()?;
+    let mut stop = stops()?;
+    let prepared = tokio::select! {
+        prepared = args.plan.prepare() => prepared?,
+        _ = stop.recv() => {
+            tell("stopped while planning; no node was changed");
+            return Ok(Exit::ABORTED);
+        }
+    };
+    let Prepared { bundle, policy, plan, links } = prepared;
+    finish_what_is_left(&path, &plan.unfinished, &links, &policy).await?;
+    let mut journal = Sqlite::open(&path)?;
+    let id = RolloutId::generate()?;
+    let lock = Lock::take(&path, &id)?.ok_or_else(|| Error::Owned { rollout: id.to_string(), owner: this_process() })?;
+    let payload = Arc::new(engine::payload::Payload::from(bundle));
+    let names: Arc<[String]> = plan.targets.iter().map(|target| target.name.clone()).collect();
+    let wave_names = |nodes: &Vec<usize>| nodes.iter().map(|node| names[*node].clone()).collect();
+    let planned = Planned {
+        name: payload.manifest.name.clone(),
+        from: payload.manifest.from.as_ref().map(ToString::to_string).unwrap_or_default(),
+        to: payload.manifest.to.to_string(),
+        patch: payload.digest.clone(),
+        policy: policy.digest().to_string(),
+        pattern: args.plan.target.pattern.clone(),
+        on_down_failure: policy.on_down_failure.as_str().to_owned(),
+        owner: this_process(),
+        waves: plan.waves.iter().map(|wave| wave_names(&wave.nodes)).collect(),
+        nodes: plan.targets.iter().map(Place::from).collect(),
+    };
+    let settled = |node: usize, outcome, cause| Fact::Node {
+        node: names[node].clone(),
+        outcome,
+        pause_us: None,
+        cause,
+        rollback: None,
+    };
+    let mut preface = vec![Fact::Planned(Box::new(planned))];
+    let mut outcomes = Vec::new();
+    for node in plan.current {
+        outcomes.push((node, Outcome::AlreadyCurrent));
+        preface.push(settled(node, Outcome::AlreadyCurrent, None));
+    }
+    for (node, cause) in plan.unreachable {
+        outcomes.push((node, Outcome::Unreachable));
+        preface.push(settled(node, Outcome::Unreachable, Some(cause)));
+    }
+    let order = Order {
+        key: pb::Key { rollout_id: id.to_string(), patch_digest: payload.digest.clone(), attempt: 1 },
+        timeouts: policy.timeouts,
+        on_down_failure: policy.on_down_failure,
+    };
+    let ended = engine::run(Run {
+        id: id.clone(),
+        machine: Rollout::new(names.clone(), plan.waves, &outcomes, &policy),
+        view: View::default(),
+        preface,
+        first: Input::Start,
+        links,
+        order: Arc::new(order),
+        payload: Some(payload),
+        concurrency: policy.concurrency,
+        journal: &mut journal,
+        reporter: &mut *output::reporter(format),
+        stop,
+    })
+    .await;
+    conclude(&id, ended, lock, format)
+}
+
+/// Shows what a run came to, and gives its exit code.
+pub fn conclude(id: &RolloutId, ended: Ended, lock: Lock, format: Format) -> Result<Exit, Error> {
+    let Ended { view, error, over } = ended;
+    let text = summary(id, &view);
+    match format {
+        Format::Text => print(&text)?,
+        Format::Json if !over => tell(&text),
+        Format::Json => {}
+    }
+    if over {
+        lock.finish();
+        return Ok(view.exit());
+    }
+    let changed = view.changed();
+    if !changed.is_empty() {
+        tell(&format!("left with {} nodes that may run the new code: midflight rollback {id}", changed.len()));
+    }
+    match error {
+        Some(error) if changed.is_empty() => Err(error),
+        Some(error) => {
+            tell(&format!("error: {}: {}", error.code(), crate::error::chain(&error)));
+            Ok(Exit::UNRESOLVED)
+        }
+        None if changed.is_empty() => Ok(Exit::ABORTED),
+        None => Ok(Exit::UNRESOLVED),
+    }
+}
+
+/// The first Ctrl-C or SIGTERM asks for an abort, the next for the end.
+pub fn stops() -> Result<mpsc::Receiver<Stop>, Error> {
+    let failed = |source| Error::Output { source };
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+    let (to, stop) = mpsc::channel(2);
+    // Ends when the receiver is gone, at the latest with the process.
+    tokio::spawn(async move {
+        let mut first = true;
+        loop {
+            let name = tokio::select! {
+                _ = interrupts.recv() => "Ctrl-C",
+                _ = terminations.recv() => "SIGTERM",
+            };
+            let stop = if first { Stop::Abort(format!("aborted by {name}")) } else { Stop::Now };
+            first = false;
+            tell(&format!("{name}: aborting; once more leaves at once"));
+            if to.send(stop).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(stop)
+}
+
+/// Finishes earlier rollouts that were confirmed on nodes by a process that has died since: a node that is not finished takes
+/// no other patch. A rollout that a process of this machine still runs is an overlap.
+async fn finish_what_is_left(
+    journal: &Path,
+    unfinished: &[(usize, pb::Key)],
+    links: &[Arc<Link>],
+    policy: &Policy,
+) -> Result<(), Error> {
+    for (node, key) in unfinished {
+        let link = &links[*node];
+        let (name, rollout) = (link.target().name.clone(), key.rollout_id.clone());
+        if rollout.parse().is_ok_and(|id| Lock::is_held(journal, &id).unwrap_or(false)) {
+            return Err(Error::Overlap { nodes: name, rollout });
+        }
+        tell(&format!("{name}: finishing rollout {rollout}, which is confirmed there and was left unfinished"));
+        let order = Order { key: key.clone(), timeouts: policy.timeouts, on_down_failure: policy.on_down_failure };
+        let (_keep, cancel) = tokio::sync::watch::channel(false);
+        if node::confirm(link, &order, true, cancel).await.is_err() {
+            return Err(Error::Overlap { nodes: name, rollout });
+        }
+    }
+    Ok(())
+}
+
+/// This process, as `status` names it.
+pub fn this_process() -> Owner {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Owner { pid: std::process::id(), host, user: std::env::var("USER").unwrap_or_default() }
+}

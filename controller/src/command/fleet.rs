@@ -1,0 +1,171 @@
+//! What every verb that reaches nodes has in common: the inventory, the certificates, the policy, and reading a signed patch
+//! before any node is asked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Args;
+use midflight_inventory::Inventory;
+use midflight_patch::{AllowedSigners, Bundle};
+
+use crate::command::tell;
+use crate::error::Error;
+use crate::policy::{self, Policy};
+use crate::transport::grpc::Grpc;
+use crate::transport::{Credentials, Transport};
+
+/// Which nodes there are, and how they are reached.
+#[derive(Clone, Debug, Args)]
+pub struct FleetArgs {
+    #[command(flatten)]
+    pub inventory: InventoryArgs,
+    #[command(flatten)]
+    pub pki: PkiArgs,
+}
+
+/// Which nodes there are.
+#[derive(Clone, Debug, Args)]
+pub struct InventoryArgs {
+    /// An inventory file; may be given several times. In the environment, files are separated by colons.
+    #[arg(short, long = "inventory", value_name = "FILE", env = "MIDFLIGHT_INVENTORY", value_delimiter = ':')]
+    pub files: Vec<PathBuf>,
+}
+
+/// Who the controller is.
+#[derive(Clone, Debug, Args)]
+pub struct PkiArgs {
+    /// A folder with ca.pem, controller.pem and controller.key.
+    #[arg(long, value_name = "DIR", env = "MIDFLIGHT_PKI")]
+    pub pki: Option<PathBuf>,
+    /// Who issues the certificates of nodes, instead of ca.pem in --pki.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The controller's certificate, instead of controller.pem in --pki.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Its private key, instead of controller.key in --pki.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+/// The policy of a rollout.
+#[derive(Clone, Debug, Args)]
+pub struct PolicyArgs {
+    /// The policy; default the one in the inventory, or else the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+}
+
+impl InventoryArgs {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`Error::NoInventory`], [`Error::Inventory`].
+    pub fn load(&self) -> Result<Inventory, Error> {
+        if self.files.is_empty() {
+            return Err(Error::NoInventory);
+        }
+        Ok(Inventory::load(&self.files)?)
+    }
+}
+
+impl PkiArgs {
+    /// The files.
+    ///
+    /// # Errors
+    /// [`Error::NoCredentials`].
+    pub fn credentials(&self) -> Result<Credentials, Error> {
+        let folder = self.pki.as_deref().map(Credentials::in_folder);
+        let pick = |file: &Option<PathBuf>, of: fn(&Credentials) -> &PathBuf| {
+            file.clone().or_else(|| folder.as_ref().map(|folder| of(folder).clone())).ok_or(Error::NoCredentials)
+        };
+        Ok(Credentials {
+            ca: pick(&self.ca, |files| &files.ca)?,
+            cert: pick(&self.cert, |files| &files.cert)?,
+            key: pick(&self.key, |files| &files.key)?,
+        })
+    }
+
+    /// The transport that these files open.
+    ///
+    /// # Errors
+    /// [`Error::NoCredentials`], [`Error::Credentials`].
+    pub fn transport(&self) -> Result<Arc<dyn Transport>, Error> {
+        Ok(Arc::new(Grpc::new(&self.credentials()?)?))
+    }
+}
+
+impl PolicyArgs {
+    /// The policy that is in force.
+    ///
+    /// # Errors
+    /// [`Error::Policy`], [`Error::Io`].
+    pub fn load(&self, inventory: Option<&Inventory>) -> Result<Policy, Error> {
+        match (&self.policy, inventory) {
+            (Some(path), _) => policy::load(path),
+            (None, Some(inventory)) => Ok(policy::from_inventory(inventory)?.unwrap_or_default()),
+            (None, None) => Ok(Policy::default()),
+        }
+    }
+}
+
+/// A patch, and who may sign it.
+#[derive(Clone, Debug, Args)]
+pub struct BundleArgs {
+    /// The signed patch.
+    pub bundle: PathBuf,
+    /// Check the signature here too, before any node is asked; the nodes check it by their own files in any case.
+    #[arg(long, value_name = "FILE", env = "MIDFLIGHT_ALLOWED_SIGNERS")]
+    pub allowed_signers: Option<PathBuf>,
+}
+
+impl BundleArgs {
+    /// Reads the bundle, and refuses what no node would accept.
+    ///
+    /// # Errors
+    /// [`Error::Patch`], [`Error::Io`].
+    pub fn read(&self) -> Result<Bundle, Error> {
+        let path = self.bundle.display();
+        let failed = || Error::patch(format!("the bundle {path} is refused"));
+        let bundle = Bundle::read(&self.bundle).map_err(failed())?;
+        if bundle.manifest.is_release() {
+            let (name, vsn) = (bundle.manifest.name.clone(), bundle.manifest.to.clone());
+            let wrong = midflight_patch::Error::WrongKind { name, vsn, have: "release", want: "patch" };
+            return Err(failed()(wrong));
+        }
+        match &self.allowed_signers {
+            Some(file) => {
+                let signers = bundle.verify(&read_signers(file)?, SystemTime::now()).map_err(failed())?;
+                let names: Vec<String> = signers.iter().map(ToString::to_string).collect();
+                tell(&format!("signed by {}", names.join(", ")));
+            }
+            None if bundle.signatures.is_empty() => {
+                let subject = format!("patch {} {}", bundle.manifest.name, bundle.manifest.to);
+                return Err(failed()(midflight_patch::Error::Unsigned { subject }));
+            }
+            None => {}
+        }
+        Ok(bundle)
+    }
+}
+
+/// Reads an allowed signers file.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Patch`].
+pub fn read_signers(path: &std::path::Path) -> Result<AllowedSigners, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let name = path.display().to_string();
+    AllowedSigners::parse(&text, &name).map_err(Error::patch(format!("the allowed signers {name} do not read")))
+}
+
+/// Which nodes a verb is about.
+#[derive(Clone, Debug, Args)]
+pub struct TargetArgs {
+    /// Which nodes: web, web:&prod:!canary, 'web[01:50]', '~regex', @file.
+    pub pattern: String,
+    /// Allow a pattern that names every node of the inventory.
+    #[arg(long)]
+    pub all: bool,
+}

@@ -1,0 +1,146 @@
+//! The command line: one file a verb. Doc comments of the arguments are the help that people read. Every verb ends in an exit
+//! code of [`crate::exit`] or an error of [`crate::error`]; only `main` prints errors.
+
+mod apply;
+mod fleet;
+mod history;
+mod inventory;
+mod nodes;
+mod patch;
+mod pki;
+mod plan;
+mod rollback;
+mod status;
+mod sys;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::Format;
+
+pub use fleet::{FleetArgs, PkiArgs};
+
+/// Patches code inside running processes, across a fleet, without restarting anything.
+///
+/// Exit codes: 0 done; 1 usage or internal error; 2 refused, no node was changed; 3 failed, every changed node rolled back;
+/// 4 some nodes neither confirmed nor rolled back; 5 still running; 6 aborted; 7 succeeded within the failure budget, not
+/// every node confirmed.
+#[derive(Debug, Parser)]
+#[command(name = "midflight", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// How output is written.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// More diagnostics on stderr; twice for all. MIDFLIGHT_LOG gives a filter instead.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show waves and nodes, and what would happen; change nothing.
+    Plan(plan::PlanArgs),
+    /// Bring a patch to nodes, wave by wave.
+    Apply(apply::ApplyArgs),
+    /// Say where a rollout is, why, and what happens next. Without a rollout: the newest.
+    Status(status::StatusArgs),
+    /// Put every node that a rollout changed back on the code from before.
+    Rollback(rollback::RollbackArgs),
+    /// Say what runs on nodes.
+    Nodes(nodes::NodesArgs),
+    /// List the rollouts in the journal, newest first.
+    History(history::HistoryArgs),
+    /// Read and check inventories.
+    #[command(subcommand)]
+    Inventory(inventory::InventoryVerb),
+    /// Build, sign and read patches and releases.
+    #[command(subcommand)]
+    Patch(patch::PatchVerb),
+    /// Make a private CA and issue certificates.
+    #[command(subcommand)]
+    Pki(pki::PkiVerb),
+    /// Look at one actor, or change it.
+    #[command(subcommand)]
+    Sys(sys::SysVerb),
+}
+
+/// Where rollouts are remembered.
+#[derive(Clone, Debug, Args)]
+pub struct JournalArgs {
+    /// The journal; default $XDG_STATE_HOME/midflight/journal.db, or ~/.local/state/midflight/journal.db.
+    #[arg(long, value_name = "PATH", env = "MIDFLIGHT_JOURNAL")]
+    pub journal: Option<PathBuf>,
+}
+
+impl JournalArgs {
+    /// The file.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when neither the option nor the environment names a place.
+    pub fn path(&self) -> Result<PathBuf, Error> {
+        let state = || {
+            let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            let folder = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+            Some(folder.join("midflight/journal.db"))
+        };
+        self.journal.clone().or_else(state).ok_or_else(|| Error::Usage {
+            problem: "there is no place for the journal".to_owned(),
+            hint: "name one with --journal PATH, or set HOME",
+        })
+    }
+}
+
+/// Runs a command line.
+///
+/// # Errors
+/// What the verb gives.
+pub fn run(cli: Cli) -> Result<Exit, Error> {
+    let format = cli.output;
+    match cli.verb {
+        Verb::Plan(args) => block_on(plan::run(args, format)),
+        Verb::Apply(args) => block_on(apply::run(args, format)),
+        Verb::Status(args) => status::run(&args, format),
+        Verb::Rollback(args) => block_on(rollback::run(args, format)),
+        Verb::Nodes(args) => block_on(nodes::run(args, format)),
+        Verb::History(args) => history::run(&args, format),
+        Verb::Inventory(verb) => inventory::run(&verb, format),
+        Verb::Patch(verb) => patch::run(&verb, format),
+        Verb::Pki(verb) => pki::run(&verb, format),
+        Verb::Sys(verb) => block_on(sys::run(verb, format)),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|source| Error::Output { source })?.block_on(work)
+}
+
+/// Writes to stdout. A reader that went away, as `head` does, is no error.
+fn print(text: &str) -> Result<(), Error> {
+    use std::io::Write as _;
+
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Output { source }),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one value as a line of JSON to stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string(value).map_err(|error| Error::Output { source: error.into() })?;
+    print(&format!("{text}\n"))
+}
+
+/// Writes a line to stderr: what is no data.
+fn tell(text: &str) {
+    use std::io::Write as _;
+
+    // Nobody is left to tell that it failed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

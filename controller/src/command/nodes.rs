@@ -1,0 +1,158 @@
+//! `midflight nodes`: what runs on nodes, as they say it themselves.
+
+use clap::Args;
+use midflight_proto::agent::v1 as pb;
+use serde_json::json;
+
+use crate::command::fleet::{FleetArgs, PolicyArgs, TargetArgs};
+use crate::command::{print, print_json};
+use crate::engine::survey;
+use crate::engine::words::Phase;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::Format;
+use crate::plan;
+use crate::transport::CallError;
+
+#[derive(Debug, Args)]
+pub struct NodesArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    fleet: FleetArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+/// Reading changes nothing, so that `--all` is not asked for; a node that does not answer makes it exit 7.
+pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
+    let inventory = args.fleet.inventory.load()?;
+    let policy = args.policy.load(Some(&inventory))?;
+    let targets = plan::targets(&inventory, &args.target.pattern, true)?;
+    let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
+    let answers = survey::survey(&links, &policy).await;
+    let silent = answers.iter().any(Result::is_err);
+    let mut rows = vec![["NODE", "RELEASE", "PERMANENT", "UPGRADE", "ACTORS", "MODULES"].map(str::to_owned)];
+    for (target, answer) in targets.iter().zip(&answers) {
+        match format {
+            Format::Json => print_json(&as_json(&target.name, answer))?,
+            Format::Text => rows.push(row(&target.name, answer)),
+        }
+    }
+    if format == Format::Text {
+        print(&table(&rows))?;
+    }
+    Ok(if silent { Exit::PARTIAL } else { Exit::OK })
+}
+
+fn release(release: Option<&pb::Release>) -> String {
+    release.map_or_else(|| "-".to_owned(), |release| format!("{} {}", release.name, release.vsn))
+}
+
+fn upgrade_state(state: pb::UpgradeState) -> &'static str {
+    match state {
+        pb::UpgradeState::Unspecified => "unrecognised",
+        pb::UpgradeState::Open => "open",
+        pb::UpgradeState::Suspended => "suspended",
+        pb::UpgradeState::Probation => "probation",
+        pb::UpgradeState::Confirmed => "confirmed",
+        pb::UpgradeState::Finished => "finished",
+        pb::UpgradeState::RolledBack => "rolled_back",
+        pb::UpgradeState::Aborted => "aborted",
+    }
+}
+
+fn row(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> [String; 6] {
+    let node = match answer {
+        Ok(node) => node,
+        Err(error) => {
+            let what = format!("{}: {}", error.code(), crate::error::chain(error));
+            return [name.to_owned(), "-".into(), "-".into(), "-".into(), "-".into(), what];
+        }
+    };
+    let upgrade = node.upgrade.as_ref().map_or_else(
+        || "-".to_owned(),
+        |upgrade| {
+            let rollout = upgrade.key.as_ref().map(|key| key.rollout_id.as_str()).unwrap_or_default();
+            format!("{} by {rollout}", upgrade_state(upgrade.state()))
+        },
+    );
+    let module = |module: &pb::ModuleStatus| {
+        let trouble = match (module.traps, module.errors, module.restarts) {
+            (0, 0, 0) => String::new(),
+            (traps, errors, restarts) => format!(" ({traps} traps, {errors} errors, {restarts} restarts)"),
+        };
+        let old = match module.actors_on_old {
+            0 => String::new(),
+            actors => format!(", {actors} on {}", module.old_vsn),
+        };
+        format!("{} {}: {} actors{old}{trouble}", module.name, module.vsn, module.actors)
+    };
+    let modules: Vec<String> = node.modules.iter().map(module).collect();
+    [
+        name.to_owned(),
+        release(node.current.as_ref()),
+        release(node.permanent.as_ref()),
+        upgrade,
+        node.actors.to_string(),
+        modules.join("; "),
+    ]
+}
+
+/// Columns as wide as their widest cell; the last is not padded.
+fn table(rows: &[[String; 6]]) -> String {
+    let mut widths = [0; 6];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn as_json(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> serde_json::Value {
+    let node = match answer {
+        Ok(node) => node,
+        Err(error) => return json!({"node": name, "unreachable": error.cause(Phase::Describe)}),
+    };
+    let release = |release: &Option<pb::Release>| {
+        release.as_ref().map(|release| json!({"name": release.name, "vsn": release.vsn, "digest": release.digest}))
+    };
+    let upgrade = node.upgrade.as_ref().map(|upgrade| {
+        let key = upgrade.key.clone().unwrap_or_default();
+        let health = upgrade.health.unwrap_or_default();
+        json!({
+            "rollout": key.rollout_id, "patch": key.patch_digest, "attempt": key.attempt,
+            "state": upgrade_state(upgrade.state()), "from": release(&upgrade.from), "to": release(&upgrade.to),
+            "pause_us": upgrade.pause_us,
+            "health": {
+                "events": health.events, "traps": health.traps, "errors": health.errors, "restarts": health.restarts,
+                "parked": health.parked, "since_resume_ms": health.since_resume_ms,
+            },
+        })
+    });
+    let module = |module: &pb::ModuleStatus| {
+        json!({
+            "name": module.name, "vsn": module.vsn, "digest": module.digest, "actors": module.actors,
+            "actors_on_old": module.actors_on_old, "old_vsn": module.old_vsn, "events": module.events,
+            "traps": module.traps, "errors": module.errors, "restarts": module.restarts,
+        })
+    };
+    json!({
+        "node": name,
+        "agent_version": node.agent_version,
+        "current": release(&node.current),
+        "permanent": release(&node.permanent),
+        "upgrade": upgrade,
+        "actors": node.actors,
+        "uptime_ms": node.uptime_ms,
+        "dead_letters": node.dead_letters,
+        "modules": node.modules.iter().map(module).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,106 @@
+//! `midflight rollback`: puts back every node that a rollout changed or may have changed, all at once, also long after its
+//! success. What it needs is in the journal; an inventory, when one is named, corrects addresses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use midflight_proto::agent::v1 as pb;
+
+use crate::command::apply::{conclude, stops, this_process};
+use crate::command::fleet::{FleetArgs, PolicyArgs};
+use crate::command::{JournalArgs, tell};
+use crate::engine::event::Fact;
+use crate::engine::id::RolloutId;
+use crate::engine::node::Order;
+use crate::engine::rollout::{Input, Rollout};
+use crate::engine::view::View;
+use crate::engine::{self, Run, survey};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::journal::{Journal, Lock, Sqlite};
+use crate::output::{self, Format};
+use crate::policy::OnDownFailure;
+use crate::transport::Target;
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The rollout; see `midflight history`.
+    rollout: RolloutId,
+    /// What to do with an actor whose code_change(down) fails: hold, restore or stop; default as the rollout's policy said.
+    #[arg(long, value_name = "WHAT", value_parser = ["hold", "restore", "stop"])]
+    on_down_failure: Option<String>,
+    #[command(flatten)]
+    fleet: FleetArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    journal: JournalArgs,
+}
+
+pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
+    let path = args.journal.path()?;
+    let mut journal = Sqlite::open(&path)?;
+    let id = args.rollout.clone();
+    let view = read(&journal, &path, &id)?;
+    let planned = view.planned.clone().ok_or_else(|| no_such(&id, &path))?;
+    let lock = match Lock::take(&path, &id)? {
+        Some(lock) => lock,
+        None => {
+            return Err(Error::Owned { rollout: id.to_string(), owner: view.owner.unwrap_or_else(this_process) });
+        }
+    };
+    let changed = view.changed();
+    if changed.is_empty() {
+        tell(&format!("rollout {id} has left no node on the new code; there is nothing to roll back"));
+        lock.finish();
+        return Ok(Exit::OK);
+    }
+    let (mut targets, inventory): (Vec<Target>, _) = (planned.nodes.iter().map(Target::from).collect(), &args.fleet.inventory);
+    let inventory = if inventory.files.is_empty() { None } else { Some(inventory.load()?) };
+    for target in &mut targets {
+        if let Some(host) = inventory.as_ref().and_then(|inventory| inventory.host(&target.name)) {
+            *target = Target::from(host);
+        }
+    }
+    let policy = args.policy.load(inventory.as_ref())?;
+    let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
+    let names: Arc<[String]> = targets.iter().map(|target| target.name.clone()).collect();
+    let known: BTreeMap<usize, bool> = changed.iter().copied().collect();
+    let others: Vec<_> = view.nodes.iter().map(|node| node.outcome).enumerate().filter(|(node, _)| !known.contains_key(node)).collect();
+    let order = Order {
+        key: pb::Key { rollout_id: id.to_string(), patch_digest: planned.patch.clone(), attempt: 1 },
+        timeouts: policy.timeouts,
+        on_down_failure: OnDownFailure::from_word(args.on_down_failure.as_deref().unwrap_or(&planned.on_down_failure)),
+    };
+    let ended = engine::run(Run {
+        id: id.clone(),
+        machine: Rollout::resumed(names, &changed, &others, &policy),
+        view,
+        preface: vec![Fact::Owned { owner: this_process() }],
+        first: Input::RollBack("a rollback was asked for".to_owned()),
+        links,
+        order: Arc::new(order),
+        payload: None,
+        concurrency: policy.concurrency,
+        journal: &mut journal,
+        reporter: &mut *output::reporter(format),
+        stop: stops()?,
+    })
+    .await;
+    conclude(&id, ended, lock, format)
+}
+
+/// The rollout as the journal has it.
+pub fn read(journal: &Sqlite, path: &Path, id: &RolloutId) -> Result<View, Error> {
+    let events = journal.read(id, 0)?;
+    if events.is_empty() {
+        return Err(no_such(id, path));
+    }
+    Ok(View::of(&events))
+}
+
+fn no_such(id: &RolloutId, path: &Path) -> Error {
+    Error::NoSuchRollout { rollout: id.to_string(), path: path.to_owned() }
+}

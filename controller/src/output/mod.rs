@@ -1,0 +1,54 @@
+//! What people and programs see of a rollout. All of it is made from events: bars on a terminal, plain lines elsewhere, one
+//! event a line as JSON. Data goes to stdout, everything else to stderr.
+
+mod bars;
+mod json;
+mod lines;
+mod summary;
+
+use std::io::IsTerminal as _;
+
+use crate::engine::Reporter;
+use crate::engine::event::Event;
+use crate::engine::view::View;
+
+pub use json::Json;
+pub use lines::Lines;
+pub use summary::summary;
+
+/// How output is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The reporter for a format and for where the output goes.
+#[must_use]
+pub fn reporter(format: Format) -> Box<dyn Reporter> {
+    match format {
+        Format::Json => Box::new(Json::new(std::io::stdout())),
+        Format::Text if std::io::stderr().is_terminal() => Box::new(bars::Bars::new()),
+        Format::Text => Box::new(Lines::new(std::io::stderr())),
+    }
+}
+
+/// Tells nobody.
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn event(&mut self, _: &Event, _: &View) {}
+}
+
+/// Milliseconds for people: `740 ms`, `3.2 s`, `4 min 05 s`.
+#[must_use]
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", ms as f64 / 1_000.0), // Small enough to be exact.
+        _ => format!("{} min {:02} s", ms / 60_000, ms / 1_000 % 60),
+    }
+}

@@ -1,0 +1,110 @@
+//! The end of a rollout for people: what it came to, nodes by outcome folded into sets, failures folded by phase and code
+//! with one sample each, and the command to run next. It reads a view, so that `status` shows the same.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use midflight_inventory::fold_to_string;
+
+use crate::engine::event::Cause;
+use crate::engine::id::RolloutId;
+use crate::engine::view::{NodeView, View};
+use crate::engine::words::{Outcome, Phase};
+use crate::output::duration;
+
+/// Several lines of text, each ended by a line break.
+#[must_use]
+pub fn summary(id: &RolloutId, view: &View) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = write(id, view, &mut text);
+    text
+}
+
+fn write(id: &RolloutId, view: &View, out: &mut String) -> fmt::Result {
+    let took = duration(view.last_ms.saturating_sub(view.started_ms));
+    writeln!(out, "rollout {id}: {} after {took}: {}", view.state, view.reason)?;
+    for outcome in Outcome::ALL {
+        let nodes: Vec<&NodeView> = view.nodes.iter().filter(|node| node.outcome == outcome).collect();
+        if !nodes.is_empty() {
+            let names = fold_to_string(nodes.iter().map(|node| &node.name));
+            writeln!(out, "  {:>5} {:<15} {names}", nodes.len(), outcome.as_str())?;
+        }
+    }
+    if let Some(pauses) = view.pauses() {
+        writeln!(out, "  pause p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", pauses.p50, pauses.p99, pauses.max)?;
+    }
+    let rolled: Vec<_> = view.nodes.iter().filter_map(|node| node.rollback).collect();
+    if !rolled.is_empty() {
+        let sum = |of: fn(&crate::engine::event::RollbackCounts) -> u64| rolled.iter().map(of).sum::<u64>();
+        writeln!(
+            out,
+            "  rollback: {} actors exactly as before, {} through code_change(down), {} restored with {} events discarded, \
+             {} stopped, {} held; {} events given to the old code",
+            sum(|r| r.pinned),
+            sum(|r| r.migrated),
+            sum(|r| r.restored),
+            sum(|r| r.events_discarded),
+            sum(|r| r.stopped),
+            sum(|r| r.held),
+            sum(|r| r.redelivered)
+        )?;
+    }
+    failures(view, out)?;
+    let exit = view.exit();
+    if let Some(next) = next(id, view) {
+        writeln!(out, "  next: {next}")?;
+    }
+    if view.state.is_final() {
+        writeln!(out, "  exit {}: {}", exit.code(), exit.meaning())?;
+    }
+    Ok(())
+}
+
+/// Folded by phase, code and subject; messages may name addresses, so one is shown as the sample.
+fn failures(view: &View, out: &mut String) -> fmt::Result {
+    let mut groups: BTreeMap<(Phase, &str, &str), Vec<(&str, &Cause)>> = BTreeMap::new();
+    let of_nodes = view.nodes.iter().filter_map(|node| Some((node.name.as_str(), node.cause.as_ref()?)));
+    let troubles = view.troubles.iter().map(|(node, cause)| (node.as_str(), cause));
+    for (node, cause) in of_nodes.chain(troubles) {
+        groups.entry((cause.phase, &cause.code, &cause.subject)).or_default().push((node, cause));
+    }
+    for ((phase, code, subject), nodes) in groups {
+        let Some((sample, cause)) = nodes.first() else { continue };
+        let names = fold_to_string(nodes.iter().map(|(node, _)| node));
+        let about = if subject.is_empty() { String::new() } else { format!(" ({subject})") };
+        writeln!(out, "  {code} in {phase} on {} nodes: {names}", nodes.len())?;
+        writeln!(out, "    {sample}: {}{about}", cause.what)?;
+        for actor in &cause.actors {
+            writeln!(out, "      {actor}")?;
+        }
+        let more = cause.actor_count.saturating_sub(cause.actors.len() as u64);
+        if more > 0 {
+            writeln!(out, "      and {more} more actors")?;
+        }
+        if !cause.hint.is_empty() {
+            writeln!(out, "    hint: {}", cause.hint)?;
+        }
+    }
+    Ok(())
+}
+
+/// The command to run next, if there is something to do.
+fn next(id: &RolloutId, view: &View) -> Option<String> {
+    if !view.unresolved().is_empty() && view.state.is_final() {
+        return Some(format!("midflight rollback {id}"));
+    }
+    let left = |outcome: Outcome| view.nodes.iter().filter(move |node| node.outcome == outcome);
+    let failed = view.nodes.iter().find(|node| {
+        let outcome = node.outcome;
+        node.cause.is_some() && matches!(outcome, Outcome::RolledBack | Outcome::Untouched | Outcome::Refused)
+    });
+    if let Some(node) = failed {
+        return Some(format!("midflight nodes {}", node.name));
+    }
+    if left(Outcome::Unreachable).next().is_some() {
+        let names = fold_to_string(left(Outcome::Unreachable).map(|node| &node.name));
+        return Some(format!("when they answer again: midflight apply BUNDLE '{names}'"));
+    }
+    None
+}
