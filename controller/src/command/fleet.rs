@@ -19,8 +19,10 @@ use crate::transport::{Credentials, Transport};
 #[derive(Clone, Debug, Args)]
 pub struct FleetArgs {
     #[command(flatten)]
+    /// The inventory.
     pub inventory: InventoryArgs,
     #[command(flatten)]
+    /// The certificates.
     pub pki: PkiArgs,
 }
 

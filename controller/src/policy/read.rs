@@ -132,7 +132,7 @@ on_down_failure: restore
 
     #[test]
     fn an_inventory_may_carry_the_policy() {
-        let text = "policy:\n  waves: [2, 100%]\n  concurrency: 3\ngroups: {web: {hosts: [a]}}\n";
+        let text = "policy:\n  waves: [2, 100%]\n  concurrency: 3\ngroups: {web: {hosts: {a: null}}}\n";
         let inventory = Inventory::parse(text, "fleet.yaml").unwrap();
         let policy = from_inventory(&inventory).unwrap().unwrap();
         assert_eq!((policy.concurrency, policy.waves.len()), (3, 2));
