@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{agent, config::Config, error::Error, server::Server, target::Target};
+use crate::{agent, config::Config, data_dir, error::Error, server::Server, target::Target};
 
 /// Threads that serve requests. Actors run on threads of their own, and work that blocks on others again.
 const THREADS: usize = 2;
@@ -68,6 +68,8 @@ fn run(
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    // Before the target, which may keep compiled code there: nobody else may read or write it.
+    data_dir::make(&config.data_dir)?;
     let target = make_target(&config)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)

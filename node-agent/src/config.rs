@@ -160,7 +160,7 @@ impl Config {
             let error = error.without_snippet();
             let (line, column) = error
                 .location()
-                .map_or((1, 1), |at| (at.line().into(), at.column().into()));
+                .map_or((1, 1), |at| (at.line(), at.column()));
             Error::Config {
                 path: path.to_owned(),
                 line,

@@ -13,6 +13,18 @@ use rustix::{
 
 use crate::error::Error;
 
+/// Makes a data directory of mode 0700, if there is none.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn make(path: &Path) -> Result<(), Error> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(Error::io("create", path))
+}
+
 /// A directory that no other agent uses.
 pub struct DataDir {
     path: PathBuf,
@@ -26,11 +38,7 @@ impl DataDir {
     /// # Errors
     /// [`Error::DataDirInUse`] and [`Error::Io`].
     pub fn claim(path: &Path) -> Result<Self, Error> {
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path);
-        made.map_err(Error::io("create", path))?;
+        make(path)?;
         let lock = path.join("lock");
         let file = File::create(&lock).map_err(Error::io("create", &lock))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -1,6 +1,7 @@
 //! The agent of one node. Read [`target`] first (what it drives), then `journal` and `book` (what it promises), `orders` and
 //! `transaction` (what it does), `service` (how it is asked) and `server` (how it lives and ends).
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
 mod audit;

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 use midflight_agent::{cli, runtime_target::RuntimeTarget};
 
 fn main() -> ExitCode {
-    cli::main(|config| RuntimeTarget::new(config))
+    cli::main(RuntimeTarget::new)
 }

@@ -53,7 +53,7 @@ impl RuntimeTarget {
             cache: Some(cache),
             address: config.guest_address,
         })
-        .map_err(|e| Error::Target(error(&e)))?;
+        .map_err(|e| Error::from(error(&e)))?;
         Ok(Arc::new(Self { node, mailbox }))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgentServer};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
@@ -66,13 +67,13 @@ impl Server {
             let listener = TcpListener::bind(tcp.address).await.map_err(refused)?;
             address = Some(listener.local_addr().map_err(refused)?);
             let accept = listen::accept_tcp(listener, TlsAcceptor::from(tls), connections.clone());
-            tasks.spawn(async { Ok(accept.await) });
+            tasks.spawn(accept.map(Ok));
         }
         if let Some(unix) = &config.listen.unix {
             let (listener, file) = listen::bind_unix(&unix.path)?;
             socket = Some(file);
             let accept = listen::accept_unix(listener, connections.clone());
-            tasks.spawn(async { Ok(accept.await) });
+            tasks.spawn(accept.map(Ok));
         }
         let booted = config.clone();
         let agent = tokio::task::spawn_blocking(move || Agent::start(&booted, data, target));

@@ -144,7 +144,7 @@ pub enum Error {
         /// Which patch or file.
         what: String,
         /// Why.
-        source: midflight_patch::Error,
+        source: Box<midflight_patch::Error>,
     },
 
     /// Too few different people signed.
@@ -262,7 +262,7 @@ pub enum Error {
 
     /// The target did not do it; the code is the target's.
     #[error("{}", .0.what)]
-    Target(TargetError),
+    Target(Box<TargetError>),
 
     /// Work of the target ended in a panic.
     #[error("the {what} ended in a panic: {message}")]

@@ -203,7 +203,10 @@ impl Error {
 
     pub(crate) fn patch(what: impl Into<String>) -> impl FnOnce(midflight_patch::Error) -> Self {
         let what = what.into();
-        move |source| Self::Patch { what, source }
+        move |source| Self::Patch {
+            what,
+            source: Box::new(source),
+        }
     }
 
     /// Of work that was given to a thread.
@@ -217,7 +220,7 @@ impl Error {
 
 impl From<TargetError> for Error {
     fn from(error: TargetError) -> Self {
-        Self::Target(error)
+        Self::Target(Box::new(error))
     }
 }
 
@@ -261,7 +264,7 @@ mod tests {
             reason: "é".repeat(5_000),
             ..Default::default()
         };
-        let error = Error::Target(TargetError {
+        let error = Error::from(TargetError {
             code: "MF0304",
             what: "x".repeat(100_000),
             subject: String::new(),

@@ -106,9 +106,7 @@ impl NodeAgent for Service {
     ) -> Result<Response<pb::DescribeResponse>, Status> {
         self.peer(request.extensions(), Right::Read, "describe")
             .await?;
-        let described = self
-            .blocking("description", |agent| describe::describe(agent))
-            .await;
+        let described = self.blocking("description", describe::describe).await;
         described
             .map(Response::new)
             .map_err(|error| error.status(pb::Phase::Unspecified, false))

@@ -130,7 +130,7 @@ fn verify(agent: &Arc<Agent>, key: Key, header: pb::StageHeader) -> Result<Plan,
             have: "release",
             want: "patch",
         };
-        return Err(Error::Patch { what, source });
+        return Err(Error::patch(what)(source));
     }
     let sizes: BTreeMap<_, _> = manifest
         .modules

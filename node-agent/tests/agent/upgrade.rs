@@ -235,7 +235,7 @@ async fn a_stream_that_breaks_before_resume_aborts() {
     order.phases(&ALL[..2]).await;
     order.until(Phase::Suspend, StepStatus::Done).await;
     drop(order);
-    node.control.called("abort").await;
+    node.control.closed().await;
     assert_eq!(
         (node.control.actors(), node.control.is_open()),
         (untouched(), false)

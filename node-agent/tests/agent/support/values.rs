@@ -85,14 +85,32 @@ impl Control {
 
     /// Returns once this was called.
     pub async fn called(self: &Arc<Self>, call: &str) {
-        let (control, call) = (self.clone(), call.to_owned());
+        self.called_times(call, 1).await;
+    }
+
+    /// Returns once this was called so many times.
+    pub async fn called_times(self: &Arc<Self>, call: &str, times: usize) {
+        let call = call.to_owned();
+        self.until(move |state| state.calls.iter().filter(|one| **one == call).count() >= times)
+            .await;
+    }
+
+    /// Returns once no upgrade is open.
+    pub async fn closed(self: &Arc<Self>) {
+        self.until(|state| !state.open).await;
+    }
+
+    async fn until(self: &Arc<Self>, done: impl Fn(&Inner) -> bool + Send + 'static) {
+        let control = self.clone();
         let wait = move || {
             let mut state = control.state.lock();
             let deadline = Instant::now() + Duration::from_secs(10);
-            while !state.calls.contains(&call) {
+            while !done(&state) {
+                let late = control.changed.wait_until(&mut state, deadline).timed_out();
                 assert!(
-                    !control.changed.wait_until(&mut state, deadline).timed_out(),
-                    "{call} was never called"
+                    !late,
+                    "it happens within 10 s; these were called: {:?}",
+                    state.calls
                 );
             }
         };
@@ -265,6 +283,7 @@ impl Change {
         self.suspended = None;
         self.stage = u8::MAX;
         self.control.state.lock().open = false;
+        self.control.changed.notify_all();
     }
 }
 

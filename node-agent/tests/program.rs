@@ -1,4 +1,10 @@
 //! The program itself: what it says about its configuration, and how it exits.
+//! In a program of its own: a child that is being started shares its parent's locks for a moment.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)] // the node's files alone are needed here
+#[path = "agent/support/mod.rs"]
+mod support;
 
 use std::{
     fs,
@@ -6,7 +12,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::support::Node;
+use support::Node;
 
 fn run(arguments: &[&str], folder: &Path) -> (i32, String, String) {
     let Output {
