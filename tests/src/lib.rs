@@ -1,2 +1,27 @@
-//! The whole, end to end: what the tests in `tests/` share (real agents, keys, clients), and the benchmark program. It
-//! holds nothing that the product uses.
+//! The whole, end to end: a fleet of real `midflight-agent` processes on loopback addresses, driven by the real
+//! `midflight` command line, with keys and certificates that the command line made. The benchmark program is in `bin/`.
+//! It holds nothing that the product uses.
+
+mod fleet;
+mod lines;
+
+pub use fleet::{Done, Fleet, NodeProcess};
+pub use lines::Client;
+pub use serde_json::{Value, json};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that ought to happen at once; generous, since the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// Waits for a condition, for a time.
+///
+/// # Panics
+/// When the time is up; it says what did not come to pass.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < end, "it did not come to pass: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}

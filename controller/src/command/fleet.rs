@@ -30,7 +30,7 @@ pub struct FleetArgs {
 #[derive(Clone, Debug, Args)]
 pub struct InventoryArgs {
     /// An inventory file; may be given several times. In the environment, files are separated by colons.
-    #[arg(short, long = "inventory", value_name = "FILE", env = "MIDFLIGHT_INVENTORY", value_delimiter = ':')]
+    #[arg(short = 'i', long = "inventory", value_name = "FILE", env = "MIDFLIGHT_INVENTORY", value_delimiter = ':')]
     pub files: Vec<PathBuf>,
 }
 
