@@ -1,7 +1,7 @@
 //! The program: reads its arguments, starts the agent, and ends it on SIGTERM or SIGINT. The first signal drains and exits 0,
 //! a second one exits at once. What keeps it from starting is one message on stderr and exit code 1.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use tokio::{
@@ -67,6 +67,7 @@ fn run(
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     // Before the target, which may keep compiled code there: nobody else may read or write it.
     data_dir::make(&config.data_dir)?;
