@@ -12,6 +12,7 @@ use crate::engine::event::Cause;
 use crate::engine::rollout::Wave;
 use crate::engine::words::Phase;
 use crate::error::Error;
+use crate::output::count;
 use crate::policy::{Policy, WaveSize, WaveSpec};
 use crate::transport::{CallError, Target};
 
@@ -191,25 +192,30 @@ impl Plan {
         use std::fmt::Write as _;
         let names = |nodes: &[usize]| fold_to_string(nodes.iter().map(|node| &self.targets[*node].name));
         let changed: usize = self.waves.iter().map(|wave| wave.nodes.len()).sum();
-        let mut text = format!("{}: {changed} of {} nodes in {} waves\n", describe(manifest), self.targets.len(), self.waves.len());
+        let mut text = format!(
+            "{}: {changed} of {} in {}\n",
+            describe(manifest),
+            count(self.targets.len() as u64, "node"),
+            count(self.waves.len() as u64, "wave")
+        );
         let mut so_far = 0;
         for (number, wave) in (1..).zip(&self.waves) {
             so_far += wave.nodes.len();
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "  wave {number}: {} nodes ({so_far} of {changed}), bake {}: {}",
-                wave.nodes.len(),
+                "  wave {number}: {} ({so_far} of {changed}), bake {}: {}",
+                count(wave.nodes.len() as u64, "node"),
                 crate::policy::Span::from_millis(u64::try_from(wave.bake.as_millis()).unwrap_or(u64::MAX)),
                 names(&wave.nodes)
             );
         }
         if !self.current.is_empty() {
-            let _ = writeln!(text, "  already current: {} nodes: {}", self.current.len(), names(&self.current));
+            let _ = writeln!(text, "  already current: {}: {}", count(self.current.len() as u64, "node"), names(&self.current));
         }
         if !self.unreachable.is_empty() {
             let nodes: Vec<usize> = self.unreachable.iter().map(|(node, _)| *node).collect();
-            let _ = writeln!(text, "  unreachable: {} nodes: {}", nodes.len(), names(&nodes));
+            let _ = writeln!(text, "  unreachable: {}: {}", count(nodes.len() as u64, "node"), names(&nodes));
         }
         let gates: Vec<String> = policy
             .gates
@@ -228,7 +234,8 @@ impl Plan {
         let max = budget.max.at_most(changed as u32);
         let _ = writeln!(
             text,
-            "  failure budget: {max} nodes once {} have finished, none before; policy {}",
+            "  failure budget: {} once {} have finished, none before; policy {}",
+            count(max, "node"),
             budget.min_sample,
             policy.digest().short()
         );

@@ -156,11 +156,11 @@ fn a_plan_reads_well() {
     let text = text.split_once("; policy").map(|(text, _)| text).unwrap();
     insta::assert_snapshot!(text, @r"
     demo from 1.0.0 to 2.0.0: 8 of 10 nodes in 3 waves
-      wave 1: 1 nodes (1 of 8), bake 5s: web01.eu
-      wave 2: 1 nodes (2 of 8), bake 90s: web04.eu
+      wave 1: 1 node (1 of 8), bake 5s: web01.eu
+      wave 2: 1 node (2 of 8), bake 90s: web04.eu
       wave 3: 6 nodes (8 of 8), bake 5s: web[05:10].eu
-      already current: 1 nodes: web03.eu
-      unreachable: 1 nodes: web02.eu
+      already current: 1 node: web03.eu
+      unreachable: 1 node: web02.eu
       gate after each wave: parked at most 0, traps at most 0, restarts at most 0
       failure budget: 0 nodes once 20 have finished, none before
     ");

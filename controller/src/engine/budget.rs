@@ -1,6 +1,7 @@
 //! The failure budget: whether a rollout may go on after a failure, and how many nodes may be in flight. The rule is small on
 //! purpose: below `min_sample` finished nodes not one failure is allowed, so that a bad patch meets few nodes.
 
+use crate::output::count;
 use crate::policy::Policy;
 
 /// The budget of one rollout over a known number of nodes.
@@ -65,9 +66,9 @@ impl Budget {
     pub fn explain(&self) -> String {
         let Self { failed, finished, max, min_sample, .. } = self;
         if finished < min_sample {
-            format!("{failed} of {finished} nodes failed, and below {min_sample} finished nodes not one may")
+            format!("{failed} of {} failed, and below {min_sample} finished nodes not one may", count(*finished, "node"))
         } else {
-            format!("{failed} of {finished} nodes failed, and the budget is {max}")
+            format!("{failed} of {} failed, and the budget is {max}", count(*finished, "node"))
         }
     }
 }

@@ -2,6 +2,7 @@
 //! nodes of the wave and knows nothing of how they were read.
 
 use crate::engine::event::Health;
+use crate::output::count;
 use crate::policy::Gate;
 
 /// What was over its bound, one sentence each; empty when the wave may be confirmed.
@@ -9,12 +10,12 @@ use crate::policy::Gate;
 pub fn judge(gates: &[Gate], health: &Health) -> Vec<String> {
     let over = |gate: &Gate| {
         let (what, found, bound) = match *gate {
-            Gate::Parked(bound) => ("parked actors", health.parked, bound),
-            Gate::Traps(bound) => ("traps", health.traps, bound),
-            Gate::Errors(bound) => ("errors", health.errors, bound),
-            Gate::Restarts(bound) => ("restarts", health.restarts, bound),
+            Gate::Parked(bound) => ("parked actor", health.parked, bound),
+            Gate::Traps(bound) => ("trap", health.traps, bound),
+            Gate::Errors(bound) => ("error", health.errors, bound),
+            Gate::Restarts(bound) => ("restart", health.restarts, bound),
         };
-        (found > bound).then(|| format!("{found} {what} since resume, and at most {bound} may be"))
+        (found > bound).then(|| format!("{} since resume, and at most {bound} may be", count(found, what)))
     };
     gates.iter().filter_map(over).collect()
 }

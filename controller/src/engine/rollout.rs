@@ -9,6 +9,7 @@ use crate::engine::budget::Budget;
 use crate::engine::event::{Cause, Fact, Health, RollbackCounts};
 use crate::engine::gate;
 use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
+use crate::output::count;
 use crate::policy::{Gate, Policy};
 
 /// What can happen to a rollout. Nodes are indices into the plan.
@@ -222,7 +223,7 @@ impl Rollout {
     fn start(&mut self) {
         if self.stage == Stage::Planned {
             let (waves, nodes) = (self.waves.len(), self.waves.iter().map(|wave| wave.nodes.len()).sum::<usize>());
-            self.record_state(RolloutState::Running, format!("{nodes} nodes in {waves} waves"));
+            self.record_state(RolloutState::Running, format!("{} in {}", count(nodes as u64, "node"), count(waves as u64, "wave")));
             self.enter_wave(0);
         }
     }

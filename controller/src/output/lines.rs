@@ -8,7 +8,7 @@ use crate::engine::Reporter;
 use crate::engine::event::{Event, Fact};
 use crate::engine::view::View;
 use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
-use crate::output::duration;
+use crate::output::{count, duration};
 
 /// Failures of one phase and code that are shown as they happen; the summary folds them all.
 const SHOWN: u32 = 3;
@@ -45,12 +45,12 @@ impl Sayer {
     pub(super) fn line(&mut self, event: &Event, view: &View) -> Option<String> {
         match &event.fact {
             Fact::Planned(planned) => Some(format!(
-                "rollout {}: {} {} -> {}, {} nodes",
+                "rollout {}: {} {} -> {}, {}",
                 event.rollout,
                 planned.name,
                 planned.from,
                 planned.to,
-                planned.nodes.len()
+                count(planned.nodes.len() as u64, "node")
             )),
             Fact::Owned { owner } => Some(format!("rollout {}: taken over by {owner}", event.rollout)),
             // The summary says how it ended.
@@ -58,17 +58,17 @@ impl Sayer {
             Fact::State { state: RolloutState::RollingBack, reason } => Some(format!("rolling back: {reason}")),
             Fact::State { state, reason } => Some(format!("{state}: {reason}")),
             Fact::Wave { wave, stage, nodes, bake_ms } => {
-                let all = view.waves.len();
+                let (all, nodes) = (view.waves.len(), count(*nodes, "node"));
                 Some(match stage {
                     WaveStage::Baking => {
-                        format!("wave {wave}/{all}: {nodes} nodes run the new code; bake {}", duration(*bake_ms))
+                        format!("wave {wave}/{all}: {nodes} on the new code; bake {}", duration(*bake_ms))
                     }
-                    WaveStage::Done => format!("wave {wave}/{all}: {nodes} nodes confirmed"),
-                    stage => format!("wave {wave}/{all}: {stage}, {nodes} nodes"),
+                    WaveStage::Done => format!("wave {wave}/{all}: {nodes} confirmed"),
+                    stage => format!("wave {wave}/{all}: {stage}, {nodes}"),
                 })
             }
             Fact::Gate { wave, passed: true, health, .. } => {
-                Some(format!("wave {wave}/{}: gate passed after {} events", view.waves.len(), health.events))
+                Some(format!("wave {wave}/{}: gate passed after {}", view.waves.len(), count(health.events, "event")))
             }
             Fact::Gate { wave, passed: false, reasons, .. } => {
                 Some(format!("wave {wave}/{}: gate tripped: {}", view.waves.len(), reasons.join("; ")))

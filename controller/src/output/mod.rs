@@ -43,6 +43,15 @@ impl Reporter for Silent {
     fn event(&mut self, _: &Event, _: &View) {}
 }
 
+/// `1 node`, `3 nodes`.
+#[must_use]
+pub fn count(number: impl Into<u64>, what: &str) -> String {
+    match number.into() {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
 /// Milliseconds for people: `740 ms`, `3.2 s`, `4 min 05 s`.
 #[must_use]
 pub fn duration(ms: u64) -> String {

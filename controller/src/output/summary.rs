@@ -6,11 +6,11 @@ use std::fmt::{self, Write as _};
 
 use midflight_inventory::fold_to_string;
 
-use crate::engine::event::Cause;
+use crate::engine::event::{Cause, RollbackCounts};
 use crate::engine::id::RolloutId;
 use crate::engine::view::{NodeView, View};
 use crate::engine::words::{Outcome, Phase};
-use crate::output::duration;
+use crate::output::{count, duration};
 
 /// Several lines of text, each ended by a line break.
 #[must_use]
@@ -36,19 +36,23 @@ fn write(id: &RolloutId, view: &View, out: &mut String) -> fmt::Result {
     }
     let rolled: Vec<_> = view.nodes.iter().filter_map(|node| node.rollback).collect();
     if !rolled.is_empty() {
-        let sum = |of: fn(&crate::engine::event::RollbackCounts) -> u64| rolled.iter().map(of).sum::<u64>();
-        writeln!(
-            out,
-            "  rollback: {} actors exactly as before, {} through code_change(down), {} restored with {} events discarded, \
-             {} stopped, {} held; {} events given to the old code",
-            sum(|r| r.pinned),
-            sum(|r| r.migrated),
-            sum(|r| r.restored),
-            sum(|r| r.events_discarded),
-            sum(|r| r.stopped),
-            sum(|r| r.held),
-            sum(|r| r.redelivered)
-        )?;
+        let sum = |of: fn(&RollbackCounts) -> u64| rolled.iter().map(of).sum::<u64>();
+        let parts = [
+            (sum(|r| r.pinned), "actor", "put back exactly as before"),
+            (sum(|r| r.migrated), "actor", "put back by code_change(down)"),
+            (sum(|r| r.restored), "actor", "put back with what came since discarded"),
+            (sum(|r| r.events_discarded), "event", "discarded"),
+            (sum(|r| r.stopped), "actor", "stopped"),
+            (sum(|r| r.held), "actor", "held on the newer code"),
+            (sum(|r| r.redelivered), "failed event", "given to the old code"),
+        ];
+        let text: Vec<String> = parts
+            .iter()
+            .filter(|(number, ..)| *number > 0)
+            .map(|(number, what, how)| format!("{} {how}", count(*number, what)))
+            .collect();
+        let text = if text.is_empty() { "no actor had to be put back".to_owned() } else { text.join(", ") };
+        writeln!(out, "  rollback: {text}")?;
     }
     failures(view, out)?;
     let exit = view.exit();
@@ -73,14 +77,14 @@ fn failures(view: &View, out: &mut String) -> fmt::Result {
         let Some((sample, cause)) = nodes.first() else { continue };
         let names = fold_to_string(nodes.iter().map(|(node, _)| node));
         let about = if subject.is_empty() { String::new() } else { format!(" ({subject})") };
-        writeln!(out, "  {code} in {phase} on {} nodes: {names}", nodes.len())?;
+        writeln!(out, "  {code} in {phase} on {}: {names}", count(nodes.len() as u64, "node"))?;
         writeln!(out, "    {sample}: {}{about}", cause.what)?;
         for actor in &cause.actors {
             writeln!(out, "      {actor}")?;
         }
         let more = cause.actor_count.saturating_sub(cause.actors.len() as u64);
         if more > 0 {
-            writeln!(out, "      and {more} more actors")?;
+            writeln!(out, "      and {more} more")?;
         }
         if !cause.hint.is_empty() {
             writeln!(out, "    hint: {}", cause.hint)?;

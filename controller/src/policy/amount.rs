@@ -190,7 +190,7 @@ impl<'de> Deserialize<'de> for Span {
                 text.parse().map_err(E::custom)
             }
         }
-        deserializer.deserialize_any(SpanVisitor)
+        deserializer.deserialize_str(SpanVisitor)
     }
 }
 

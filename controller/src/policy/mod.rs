@@ -23,6 +23,7 @@ pub struct Policy {
     /// How long a wave runs the new code before its gate, unless the wave says otherwise. Default 5s.
     pub bake: Span,
     /// Nodes that are asked something at a time, at most; 1 to 10,000. Default 512.
+    #[serde(deserialize_with = "some_nodes")]
     pub concurrency: u32,
     /// How many nodes may fail.
     pub failure_budget: FailureBudget,
@@ -43,6 +44,7 @@ pub struct FailureBudget {
     pub max: Amount,
     /// Until so many nodes have finished, not one may fail; and twice the healthy nodes, but at least so many, may be in
     /// flight. 1 to 10,000. Default 20.
+    #[serde(deserialize_with = "some_nodes")]
     pub min_sample: u32,
     /// Nodes that may be dead at plan time; a share is of the nodes asked for, rounded down. Default 5%.
     pub unreachable: Amount,
@@ -174,12 +176,6 @@ impl Policy {
         if self.waves.is_empty() {
             return Err("waves: there must be at least one wave; leave the key out for the default".to_owned());
         }
-        let bounds = [("concurrency", self.concurrency), ("failure_budget.min_sample", self.failure_budget.min_sample)];
-        for (key, value) in bounds {
-            if !(1..=10_000).contains(&value) {
-                return Err(format!("{key}: {value} is not within 1 to 10000"));
-            }
-        }
         let Timeouts { connect, stage, prepare, pause, gate, confirm, rollback } = self.timeouts;
         let spans = [
             ("connect", connect),
@@ -195,4 +191,13 @@ impl Policy {
             None => Ok(()),
         }
     }
+}
+
+/// A number of nodes from 1 to 10,000.
+fn some_nodes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let nodes = u32::deserialize(deserializer)?;
+    if (1..=10_000).contains(&nodes) {
+        return Ok(nodes);
+    }
+    Err(serde::de::Error::custom(format!("{nodes} is not within 1 to 10000")))
 }

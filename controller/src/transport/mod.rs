@@ -159,17 +159,28 @@ pub fn failure_cause(failure: &pb::Failure, phase: Phase) -> Cause {
     const SHOWN: usize = 3;
     let actor = |actor: &pb::ActorFailure| {
         let who = if actor.name.is_empty() { format!("pid {}", actor.pid) } else { actor.name.clone() };
-        format!("{who} ({}): {}", actor.module, actor.reason)
+        one_line(&format!("{who} ({}): {}", actor.module, actor.reason))
     };
     Cause {
         code: failure.code.clone(),
         phase: phase_of(failure.phase()).unwrap_or(phase),
-        what: failure.what.clone(),
-        subject: failure.subject.clone(),
-        hint: failure.hint.clone(),
+        what: one_line(&failure.what),
+        subject: one_line(&failure.subject),
+        hint: one_line(&failure.hint),
         actors: failure.actors.iter().take(SHOWN).map(actor).collect(),
         actor_count: failure.actors.len() as u64,
     }
+}
+
+/// Text of a node, which may hold what a guest wrote, for a terminal: one line, no control characters, at most 600 characters.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+    if let Some((end, _)) = line.char_indices().nth(600) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
 }
 
 /// A phase of the protocol as it stands in events; `None` when it is unspecified.
@@ -187,4 +198,15 @@ pub fn phase_of(phase: pb::Phase) -> Option<Phase> {
         pb::Phase::Finish => Phase::Finish,
         pb::Phase::Rollback => Phase::Rollback,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_wrote_cannot_drive_the_terminal() {
+        assert_eq!(one_line("panicked at:\n  \u{1b}[2Jgone\r\n"), "panicked at: [2Jgone");
+        assert_eq!(one_line(&"é".repeat(700)).chars().count(), 601);
+    }
 }
