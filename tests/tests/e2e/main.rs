@@ -2,5 +2,6 @@
 
 mod crashes;
 mod phases;
+mod readme;
 mod refusals;
 mod rollouts;
