@@ -8,6 +8,7 @@
 CARGO ?= cargo
 # Everything is built with one profile and one set of features, so that nothing is compiled twice.
 BUILD  = $(CARGO) build --release --workspace --all-targets
+GUEST_TARGET = $${MIDFLIGHT_GUEST_TARGET:-$${XDG_CACHE_HOME:-$$HOME/.cache}/midflight/guest-target}
 TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 
 .PHONY: all build demo test bench guests needs lint doc fmt
@@ -27,8 +28,9 @@ demo: build
 	@$(TARGET)/midflight demo $(DEMO)
 
 test: build
-	$(CARGO) test --release --workspace
-	cd guest && CARGO_TARGET_DIR="$${MIDFLIGHT_GUEST_TARGET:-$${XDG_CACHE_HOME:-$$HOME/.cache}/midflight/guest-target}" $(CARGO) test --workspace
+	cd guest && CARGO_TARGET_DIR="$(GUEST_TARGET)" $(CARGO) test --workspace
+	$(CARGO) test --release --workspace --doc
+	$(CARGO) test --release --workspace --all-targets
 
 bench: build
 	@$(TARGET)/midflight-bench guest/out

@@ -4,6 +4,7 @@
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use rustix::process::{Signal as Killed, getppid, set_parent_process_death_signal};
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
@@ -25,6 +26,9 @@ struct Arguments {
     /// Check the configuration and everything it names, change nothing, and exit.
     #[arg(long)]
     check: bool,
+    /// End at once when the process PID, which must be the one that starts the agent, ends. For fleets on one machine.
+    #[arg(long, value_name = "PID")]
+    die_with_parent: Option<i32>,
 }
 
 /// The whole program, over targets that `make_target` makes.
@@ -59,6 +63,9 @@ fn run(
     arguments: &Arguments,
     make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>,
 ) -> Result<(), Error> {
+    if let Some(parent) = arguments.die_with_parent {
+        die_with(parent).map_err(Error::io("follow the parent process of", &arguments.config))?;
+    }
     let config = Config::read(&arguments.config)?;
     if arguments.check {
         return agent::check(&config);
@@ -79,6 +86,16 @@ fn run(
     runtime
         .map_err(Error::io("start threads for", &config.data_dir))?
         .block_on(serve(&config, target))
+}
+
+/// Has the system kill this process when its parent ends, also when nobody could tell it.
+fn die_with(parent: i32) -> std::io::Result<()> {
+    set_parent_process_death_signal(Some(Killed::KILL))?;
+    // It may have ended before that.
+    match getppid() {
+        Some(pid) if pid.as_raw_nonzero().get() == parent => Ok(()),
+        _ => Err(std::io::Error::other(format!("the parent is not process {parent}"))),
+    }
 }
 
 /// Serves until the process is told to end, then drains.

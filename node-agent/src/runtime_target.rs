@@ -26,6 +26,7 @@ pub struct RuntimeTarget {
 
 impl RuntimeTarget {
     /// Starts a node without actors; compiled code is kept under `data_dir/code`, or where `code_cache` says.
+    #[allow(clippy::new_ret_no_self)] // the agent knows targets by their trait alone
     pub fn new(config: &Config) -> Result<Arc<dyn Target>, Error> {
         let limits = &config.limits;
         let limits = rt::Limits {
@@ -346,10 +347,10 @@ impl Upgrade for RuntimeUpgrade {
     }
 
     fn abort(&mut self) {
-        match self.take() {
-            step @ Step::Probation(_) => self.0 = step,
-            // Dropping a step before resume aborts it.
-            _ => {}
+        let step = self.take();
+        // Dropping a step before resume aborts it; after resume there is nothing to abort.
+        if matches!(step, Step::Probation(_)) {
+            self.0 = step;
         }
     }
 
