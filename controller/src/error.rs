@@ -185,6 +185,14 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// The demo cannot be played, or an agent of it ended.
+    #[error("the demo: {problem}")]
+    Demo {
+        /// What, and where.
+        problem: String,
+        /// What to do.
+        hint: String,
+    },
     /// Output cannot be written.
     #[error("cannot write the output")]
     Output {
@@ -242,6 +250,7 @@ impl Error {
             Self::SshAgent { .. } => "MF0517",
             Self::Random { .. } | Self::Panicked { .. } | Self::Output { .. } => "MF0518",
             Self::Usage { .. } => "MF0519",
+            Self::Demo { .. } => "MF0540",
             Self::Node { source, .. } => source.code(),
             Self::Patch { source, .. } => source.code(),
             Self::Inventory(source) => source.code(),
@@ -276,6 +285,7 @@ impl Error {
             Self::Random { .. } | Self::Panicked { .. } => "this is a defect of the system or the program: report it",
             Self::Output { .. } => "see why nobody reads the output",
             Self::Usage { hint, .. } => hint,
+            Self::Demo { hint, .. } => hint,
             Self::Node { source, .. } => source.hint(),
             Self::Patch { source, .. } => patch_hint(source),
             // Its messages end with what to do.
@@ -305,7 +315,11 @@ impl Error {
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::Io { action, path: path.clone(), source }
+        move |source| Self::Io {
+            action,
+            path: path.clone(),
+            source,
+        }
     }
 
     pub(crate) fn patch(what: impl Into<String>) -> impl FnOnce(midflight_patch::Error) -> Self {
@@ -325,7 +339,9 @@ fn patch_hint(error: &midflight_patch::Error) -> &'static str {
         }
         "MF0213" => "sign it with: midflight patch sign",
         "MF0214" => "sign the bundle again",
-        "MF0215" | "MF0216" | "MF0217" | "MF0218" => "have it signed by somebody who may sign patches now",
+        "MF0215" | "MF0216" | "MF0217" | "MF0218" => {
+            "have it signed by somebody who may sign patches now"
+        }
         "MF0219" => "correct that line; its format is that of ssh-keygen(1), ALLOWED SIGNERS",
         "MF0220" | "MF0221" => "name another key, or sign by way of an ssh-agent with --agent",
         "MF0222" => "name a patch: its description has a `from`",

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod demo;
 pub mod engine;
 pub mod error;
 pub mod exit;

@@ -34,8 +34,17 @@ pub struct ApplyArgs {
 }
 
 pub async fn run(args: ApplyArgs, format: Format) -> Result<Exit, Error> {
+    let stop = stops()?;
+    run_until(args, format, stop).await
+}
+
+/// The same, with somebody else who says when to stop.
+pub async fn run_until(
+    args: ApplyArgs,
+    format: Format,
+    mut stop: mpsc::Receiver<Stop>,
+) -> Result<Exit, Error> {
     let path = args.journal.path()?;
-    let mut stop = stops()?;
     let prepared = tokio::select! {
         prepared = args.plan.prepare() => prepared?,
         _ = stop.recv() => {
@@ -43,24 +52,45 @@ pub async fn run(args: ApplyArgs, format: Format) -> Result<Exit, Error> {
             return Ok(Exit::ABORTED);
         }
     };
-    let Prepared { bundle, policy, plan, links } = prepared;
+    let Prepared {
+        bundle,
+        policy,
+        plan,
+        links,
+    } = prepared;
     finish_what_is_left(&path, &plan.unfinished, &links, &policy).await?;
     let mut journal = Sqlite::open(&path)?;
     let id = RolloutId::generate()?;
-    let lock = Lock::take(&path, &id)?.ok_or_else(|| Error::Owned { rollout: id.to_string(), owner: this_process() })?;
+    let lock = Lock::take(&path, &id)?.ok_or_else(|| Error::Owned {
+        rollout: id.to_string(),
+        owner: this_process(),
+    })?;
     let payload = Arc::new(engine::payload::Payload::from(bundle));
-    let names: Arc<[String]> = plan.targets.iter().map(|target| target.name.clone()).collect();
+    let names: Arc<[String]> = plan
+        .targets
+        .iter()
+        .map(|target| target.name.clone())
+        .collect();
     let wave_names = |nodes: &Vec<usize>| nodes.iter().map(|node| names[*node].clone()).collect();
     let planned = Planned {
         name: payload.manifest.name.clone(),
-        from: payload.manifest.from.as_ref().map(ToString::to_string).unwrap_or_default(),
+        from: payload
+            .manifest
+            .from
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         to: payload.manifest.to.to_string(),
         patch: payload.digest.clone(),
         policy: policy.digest().to_string(),
         pattern: args.plan.target.pattern.clone(),
         on_down_failure: policy.on_down_failure.as_str().to_owned(),
         owner: this_process(),
-        waves: plan.waves.iter().map(|wave| wave_names(&wave.nodes)).collect(),
+        waves: plan
+            .waves
+            .iter()
+            .map(|wave| wave_names(&wave.nodes))
+            .collect(),
         nodes: plan.targets.iter().map(Place::from).collect(),
     };
     let settled = |node: usize, outcome, cause| Fact::Node {
@@ -81,7 +111,11 @@ pub async fn run(args: ApplyArgs, format: Format) -> Result<Exit, Error> {
         preface.push(settled(node, Outcome::Unreachable, Some(cause)));
     }
     let order = Order {
-        key: pb::Key { rollout_id: id.to_string(), patch_digest: payload.digest.clone(), attempt: 1 },
+        key: pb::Key {
+            rollout_id: id.to_string(),
+            patch_digest: payload.digest.clone(),
+            attempt: 1,
+        },
         timeouts: policy.timeouts,
         on_down_failure: policy.on_down_failure,
     };
@@ -118,12 +152,19 @@ pub fn conclude(id: &RolloutId, ended: Ended, lock: Lock, format: Format) -> Res
     }
     let changed = view.changed();
     if !changed.is_empty() {
-        tell(&format!("left with {} nodes that may run the new code: midflight rollback {id}", changed.len()));
+        tell(&format!(
+            "left with {} nodes that may run the new code: midflight rollback {id}",
+            changed.len()
+        ));
     }
     match error {
         Some(error) if changed.is_empty() => Err(error),
         Some(error) => {
-            tell(&format!("error: {}: {}", error.code(), crate::error::chain(&error)));
+            tell(&format!(
+                "error: {}: {}",
+                error.code(),
+                crate::error::chain(&error)
+            ));
             Ok(Exit::UNRESOLVED)
         }
         None if changed.is_empty() => Ok(Exit::ABORTED),
@@ -145,7 +186,11 @@ pub fn stops() -> Result<mpsc::Receiver<Stop>, Error> {
                 _ = interrupts.recv() => "Ctrl-C",
                 _ = terminations.recv() => "SIGTERM",
             };
-            let stop = if first { Stop::Abort(format!("aborted by {name}")) } else { Stop::Now };
+            let stop = if first {
+                Stop::Abort(format!("aborted by {name}"))
+            } else {
+                Stop::Now
+            };
             first = false;
             tell(&format!("{name}: aborting; once more leaves at once"));
             if to.send(stop).await.is_err() {
@@ -167,14 +212,29 @@ async fn finish_what_is_left(
     for (node, key) in unfinished {
         let link = &links[*node];
         let (name, rollout) = (link.target().name.clone(), key.rollout_id.clone());
-        if rollout.parse().is_ok_and(|id| Lock::is_held(journal, &id).unwrap_or(false)) {
-            return Err(Error::Overlap { nodes: name, rollout });
+        if rollout
+            .parse()
+            .is_ok_and(|id| Lock::is_held(journal, &id).unwrap_or(false))
+        {
+            return Err(Error::Overlap {
+                nodes: name,
+                rollout,
+            });
         }
-        tell(&format!("{name}: finishing rollout {rollout}, which is confirmed there and was left unfinished"));
-        let order = Order { key: key.clone(), timeouts: policy.timeouts, on_down_failure: policy.on_down_failure };
+        tell(&format!(
+            "{name}: finishing rollout {rollout}, which is confirmed there and was left unfinished"
+        ));
+        let order = Order {
+            key: key.clone(),
+            timeouts: policy.timeouts,
+            on_down_failure: policy.on_down_failure,
+        };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
         if node::confirm(link, &order, true, cancel).await.is_err() {
-            return Err(Error::Overlap { nodes: name, rollout });
+            return Err(Error::Overlap {
+                nodes: name,
+                rollout,
+            });
         }
     }
     Ok(())
@@ -182,6 +242,13 @@ async fn finish_what_is_left(
 
 /// This process, as `status` names it.
 pub fn this_process() -> Owner {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Owner { pid: std::process::id(), host, user: std::env::var("USER").unwrap_or_default() }
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    Owner {
+        pid: std::process::id(),
+        host,
+        user: std::env::var("USER").unwrap_or_default(),
+    }
 }

@@ -2,6 +2,7 @@
 //! code of [`crate::exit`] or an error of [`crate::error`]; only `main` prints errors.
 
 mod apply;
+pub(crate) mod demo;
 mod fleet;
 mod history;
 mod inventory;
@@ -29,7 +30,12 @@ pub use fleet::{FleetArgs, PkiArgs};
 /// 4 some nodes neither confirmed nor rolled back; 5 still running; 6 aborted; 7 succeeded within the failure budget, not
 /// every node confirmed.
 #[derive(Debug, Parser)]
-#[command(name = "midflight", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    name = "midflight",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
 pub struct Cli {
     /// How output is written.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
@@ -67,6 +73,8 @@ enum Verb {
     /// Look at one actor, or change it.
     #[command(subcommand)]
     Sys(sys::SysVerb),
+    /// Start a fleet of agents on this machine and patch it, well and badly, while clients are connected.
+    Demo(demo::DemoArgs),
 }
 
 /// Where rollouts are remembered.
@@ -84,14 +92,22 @@ impl JournalArgs {
     /// [`Error::Usage`] when neither the option nor the environment names a place.
     pub fn path(&self) -> Result<PathBuf, Error> {
         let state = || {
-            let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-            let folder = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+            let set = |name: &str| {
+                std::env::var_os(name)
+                    .filter(|value| !value.is_empty())
+                    .map(PathBuf::from)
+            };
+            let folder =
+                set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
             Some(folder.join("midflight/journal.db"))
         };
-        self.journal.clone().or_else(state).ok_or_else(|| Error::Usage {
-            problem: "there is no place for the journal".to_owned(),
-            hint: "name one with --journal PATH, or set HOME",
-        })
+        self.journal
+            .clone()
+            .or_else(state)
+            .ok_or_else(|| Error::Usage {
+                problem: "there is no place for the journal".to_owned(),
+                hint: "name one with --journal PATH, or set HOME",
+            })
     }
 }
 
@@ -112,33 +128,42 @@ pub fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Patch(verb) => patch::run(&verb, format),
         Verb::Pki(verb) => pki::run(&verb, format),
         Verb::Sys(verb) => block_on(sys::run(verb, format)),
+        Verb::Demo(args) => block_on(demo::run(args, format)),
     }
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|source| Error::Output { source })?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(|source| Error::Output { source })?
+        .block_on(work)
 }
 
 /// Writes to stdout. A reader that went away, as `head` does, is no error.
-fn print(text: &str) -> Result<(), Error> {
+pub(crate) fn print(text: &str) -> Result<(), Error> {
     use std::io::Write as _;
 
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Output { source }),
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Output { source })
+        }
         _ => Ok(()),
     }
 }
 
 /// Writes one value as a line of JSON to stdout.
-fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
-    let text = serde_json::to_string(value).map_err(|error| Error::Output { source: error.into() })?;
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string(value).map_err(|error| Error::Output {
+        source: error.into(),
+    })?;
     print(&format!("{text}\n"))
 }
 
 /// Writes a line to stderr: what is no data.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     use std::io::Write as _;
 
     // Nobody is left to tell that it failed.

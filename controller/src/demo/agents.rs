@@ -100,7 +100,10 @@ impl Agents {
     /// [`Error::Demo`] with the first agent that did not end well.
     pub async fn stop(&self) -> Result<(), Error> {
         let mut agents = std::mem::take(&mut *self.lock());
-        agents.iter().filter_map(pid).for_each(|pid| drop(kill_process(pid, Signal::TERM)));
+        for pid in agents.iter().filter_map(pid) {
+            // It fails only for a process that ended.
+            let _ = kill_process(pid, Signal::TERM);
+        }
         let deadline = Instant::now() + PATIENCE;
         let mut first = None;
         for agent in &mut agents {

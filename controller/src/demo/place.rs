@@ -119,11 +119,6 @@ impl Folder {
         &self.path
     }
 
-    /// A path in it.
-    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.path.join(name)
-    }
-
     /// It stays when this is dropped.
     pub fn keep(&mut self) {
         self.keep = true;
@@ -175,7 +170,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let path = outer.path().join("demo");
         let folder = Folder::make(Some(&path), false).unwrap();
-        std::fs::write(folder.join("file"), "x").unwrap();
+        std::fs::write(folder.path().join("file"), "x").unwrap();
         assert!(Folder::make(Some(&path), false).unwrap_err().to_string().ends_with("is not empty"));
         drop(folder);
         assert!(!path.exists());

@@ -44,7 +44,6 @@ pub struct Node {
 }
 
 /// The files of a fleet.
-#[derive(Debug)]
 pub struct Setup {
     /// The nodes, in the order of the inventory.
     pub nodes: Vec<Node>,

@@ -98,7 +98,7 @@ impl Traffic {
     /// # Errors
     /// [`Error::Demo`] when a connection cannot be opened.
     pub async fn start(nodes: &[Node], counters: u32) -> Result<Self, Error> {
-        let hot = (counters / 100).clamp(GATEWAYS, HOT);
+        let own_hot = (counters / 100 / GATEWAYS).clamp(1, HOT / GATEWAYS);
         // A demo has at most 250 nodes.
         let count = nodes.len() as u32;
         let mut traffic = Self {
@@ -106,7 +106,7 @@ impl Traffic {
             gateways: Vec::new(),
             quiet: Arc::default(),
             nodes: nodes.len(),
-            hot,
+            hot: own_hot * GATEWAYS,
             _tasks: JoinSet::new(),
         };
         for (index, node) in nodes.iter().enumerate() {
@@ -123,8 +123,7 @@ impl Traffic {
                 let client = Client::new(index, Counts::new(name, own, Greeting::Hello));
                 let stream = connect(node.address, GATEWAY_PORT).await?;
                 let (pace, quiet) = (pace(count * GATEWAYS), traffic.quiet.clone());
-                let own_hot = (hot / GATEWAYS) as usize;
-                let send = move |to, client| increments(to, client, pace, quiet, own_hot);
+                let send = move |to, client| increments(to, client, pace, quiet, own_hot as usize);
                 traffic.run(client.clone(), stream, send, Counts::answered);
                 traffic.gateways.push(client);
             }
@@ -229,10 +228,13 @@ impl Traffic {
 
     /// The nodes on which something was lost, came twice or was wrong, by index.
     pub fn troubled(&self) -> Vec<usize> {
-        let echoes = self.echoes.iter().filter(|c| c.is_dropped() || c.check().due() > 0 || c.check().first_wrong.is_some());
-        let gateways = self.gateways.iter().filter(|c| {
-            let check = c.check();
-            c.is_dropped() || check.due() > 0 || check.first_wrong.is_some() || check.wrong_counters() > 0
+        let echoes = self.echoes.iter().filter(|client| {
+            let check = client.check();
+            client.is_dropped() || check.due() > 0 || check.first_wrong.is_some()
+        });
+        let gateways = self.gateways.iter().filter(|client| {
+            let check = client.check();
+            client.is_dropped() || check.due() > 0 || check.first_wrong.is_some() || check.wrong_counters() > 0
         });
         let mut nodes: Vec<usize> = echoes.map(|c| c.node).chain(gateways.map(|c| c.node)).collect();
         nodes.sort_unstable();
@@ -334,8 +336,9 @@ async fn increments(
     hot: usize,
 ) -> std::io::Result<()> {
     let mut ticks = ticks(pace);
-    let driven = client.check().counters().div_ceil(2).max(hot);
-    for turn in 0_usize.. {
+    let driven = client.check().counters().div_ceil(2);
+    let (mut of_few, mut of_others) = ((0..hot).cycle(), (hot..driven).cycle());
+    for turn in 0_u64.. {
         ticks.tick().await;
         let mut batch = String::new();
         {
@@ -344,9 +347,9 @@ async fn increments(
                 batch = match turn % 25 {
                     7 => check.greet(),
                     17 => check.pi(),
-                    // Once round the others, after four to the few.
-                    of if of % 5 == 0 && driven > hot => check.increment(hot + (turn / 5) % (driven - hot)),
-                    _ => check.increment(turn % hot),
+                    // One to the others after four to the few; either sort has at least one counter.
+                    of if of % 5 == 0 => of_others.next().map_or_else(String::new, |index| check.increment(index)),
+                    _ => of_few.next().map_or_else(String::new, |index| check.increment(index)),
                 };
             }
             while check.due() < WINDOW
@@ -370,8 +373,9 @@ fn ticks(pace: Duration) -> tokio::time::Interval {
 /// Checks what comes back, until the connection ends.
 async fn receive<T>(mut from: OwnedReadHalf, client: &Client<T>, take: fn(&mut T, &[u8])) {
     let (mut splitter, mut buffer) = (Splitter::default(), vec![0; 16 * 1024]);
-    while let Ok(1..) = from.read(&mut buffer).await.inspect(|length| {
+    loop {
+        let Ok(length @ 1..) = from.read(&mut buffer).await else { return };
         let mut check = client.check();
-        splitter.push(&buffer[..*length], |line| take(&mut check, line));
-    }) {}
+        splitter.push(&buffer[..length], |line| take(&mut check, line));
+    }
 }
