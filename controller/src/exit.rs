@@ -56,19 +56,28 @@ impl Exit {
     #[must_use]
     pub fn of(state: RolloutState, outcomes: &BTreeMap<Outcome, u64>, requested: bool) -> Exit {
         let count = |outcome| outcomes.get(&outcome).copied().unwrap_or(0);
-        let unresolved = outcomes.iter().any(|(outcome, nodes)| outcome.is_unresolved() && *nodes > 0);
+        let unresolved = outcomes
+            .iter()
+            .any(|(outcome, nodes)| outcome.is_unresolved() && *nodes > 0);
         match state {
-            RolloutState::Planned | RolloutState::Running | RolloutState::RollingBack | RolloutState::Unrecognised => {
-                Exit::RUNNING
-            }
+            RolloutState::Planned
+            | RolloutState::Running
+            | RolloutState::RollingBack
+            | RolloutState::Unrecognised => Exit::RUNNING,
             _ if unresolved => Exit::UNRESOLVED,
             RolloutState::RolledBack | RolloutState::Failed if requested => Exit::OK,
-            RolloutState::RolledBack | RolloutState::Failed if count(Outcome::RolledBack) == 0 => Exit::REFUSED,
+            RolloutState::RolledBack | RolloutState::Failed if count(Outcome::RolledBack) == 0 => {
+                Exit::REFUSED
+            }
             RolloutState::RolledBack | RolloutState::Failed => Exit::ROLLED_BACK,
             RolloutState::Aborted => Exit::ABORTED,
             RolloutState::Succeeded => {
                 let fine = count(Outcome::Confirmed) + count(Outcome::AlreadyCurrent);
-                if fine == outcomes.values().sum::<u64>() { Exit::OK } else { Exit::PARTIAL }
+                if fine == outcomes.values().sum::<u64>() {
+                    Exit::OK
+                } else {
+                    Exit::PARTIAL
+                }
             }
         }
     }
@@ -125,6 +134,9 @@ mod tests {
         let counts = BTreeMap::from([(RolledBack, 3), (Unreachable, 1)]);
         assert_eq!(Exit::of(RolloutState::RolledBack, &counts, true), Exit::OK);
         let counts = BTreeMap::from([(RolledBack, 3), (RollbackFailed, 1)]);
-        assert_eq!(Exit::of(RolloutState::Failed, &counts, true), Exit::UNRESOLVED);
+        assert_eq!(
+            Exit::of(RolloutState::Failed, &counts, true),
+            Exit::UNRESOLVED
+        );
     }
 }

@@ -38,10 +38,15 @@ pub struct Plan {
 pub fn targets(inventory: &Inventory, pattern: &str, all: bool) -> Result<Vec<Target>, Error> {
     let hosts = inventory.select(pattern)?;
     if hosts.is_empty() {
-        return Err(Error::NoTargets { pattern: pattern.to_owned() });
+        return Err(Error::NoTargets {
+            pattern: pattern.to_owned(),
+        });
     }
     if hosts.len() == inventory.hosts().len() && !all {
-        return Err(Error::AllNodes { pattern: pattern.to_owned(), nodes: hosts.len() });
+        return Err(Error::AllNodes {
+            pattern: pattern.to_owned(),
+            nodes: hosts.len(),
+        });
     }
     Ok(hosts.into_iter().map(Target::from).collect())
 }
@@ -60,10 +65,14 @@ pub fn plan(
 ) -> Result<Plan, Error> {
     let (mut change, mut current, mut unreachable) = (Vec::new(), Vec::new(), Vec::new());
     let mut unfinished = Vec::new();
-    let (mut held, mut other): (Vec<(String, String)>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+    let (mut held, mut other): (Vec<(String, String)>, Vec<(String, String)>) =
+        (Vec::new(), Vec::new());
     for (index, answer) in answers.into_iter().enumerate() {
         let name = || targets[index].name.clone();
-        if let Ok(pb::DescribeResponse { upgrade: Some(upgrade), .. }) = &answer
+        if let Ok(pb::DescribeResponse {
+            upgrade: Some(upgrade),
+            ..
+        }) = &answer
             && let (pb::UpgradeState::Confirmed, Some(key)) = (upgrade.state(), &upgrade.key)
         {
             unfinished.push((index, key.clone()));
@@ -77,23 +86,51 @@ pub fn plan(
         }
     }
     if let Some((_, rollout)) = held.first().cloned() {
-        let nodes = fold_to_string(held.iter().filter(|(_, by)| *by == rollout).map(|(node, _)| node));
+        let nodes = fold_to_string(
+            held.iter()
+                .filter(|(_, by)| *by == rollout)
+                .map(|(node, _)| node),
+        );
         return Err(Error::Overlap { nodes, rollout });
     }
     if let Some((_, runs)) = other.first().cloned() {
-        let nodes = fold_to_string(other.iter().filter(|(_, what)| *what == runs).map(|(node, _)| node));
-        return Err(Error::DoesNotFit { nodes, runs, patch: describe(manifest) });
+        let nodes = fold_to_string(
+            other
+                .iter()
+                .filter(|(_, what)| *what == runs)
+                .map(|(node, _)| node),
+        );
+        return Err(Error::DoesNotFit {
+            nodes,
+            runs,
+            patch: describe(manifest),
+        });
     }
     // An inventory's bound on hosts fits 32 bits.
-    let allowed = policy.failure_budget.unreachable.at_most(targets.len() as u32) as usize;
+    let allowed = policy
+        .failure_budget
+        .unreachable
+        .at_most(targets.len() as u32) as usize;
     if unreachable.len() > allowed {
         let nodes = fold_to_string(unreachable.iter().map(|(index, _)| &targets[*index].name));
         let (count, total) = (unreachable.len(), targets.len());
         let first = Box::new(unreachable.swap_remove(0).1);
-        return Err(Error::TooManyUnreachable { nodes, count, total, allowed, first });
+        return Err(Error::TooManyUnreachable {
+            nodes,
+            count,
+            total,
+            allowed,
+            first,
+        });
     }
     let waves = waves(&policy.waves, policy, &targets, &change, inventory)?;
-    Ok(Plan { targets, waves, current, unreachable, unfinished })
+    Ok(Plan {
+        targets,
+        waves,
+        current,
+        unreachable,
+        unfinished,
+    })
 }
 
 /// How a node stands to a patch.
@@ -113,16 +150,27 @@ fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
     if let Some(open) = &node.upgrade {
         use pb::UpgradeState as S;
         if matches!(open.state(), S::Open | S::Suspended | S::Probation) {
-            return Fit::Held(open.key.as_ref().map(|key| key.rollout_id.clone()).unwrap_or_default());
+            return Fit::Held(
+                open.key
+                    .as_ref()
+                    .map(|key| key.rollout_id.clone())
+                    .unwrap_or_default(),
+            );
         }
     }
-    let Some(release) = &node.current else { return Fit::Other("no release".to_owned()) };
+    let Some(release) = &node.current else {
+        return Fit::Other("no release".to_owned());
+    };
     let vsn = |wanted: &midflight_patch::Vsn| release.vsn == wanted.as_str();
     let module = |name: &str| node.modules.iter().find(|module| module.name == name);
-    let is_permanent = node.permanent.as_ref().is_some_and(|permanent| permanent.vsn == release.vsn);
+    let is_permanent = node
+        .permanent
+        .as_ref()
+        .is_some_and(|permanent| permanent.vsn == release.vsn);
     let patched = manifest.modules.iter().all(|entry| {
         module(entry.name.as_str()).is_some_and(|module| {
-            module.vsn == entry.vsn.as_str() && (module.digest.is_empty() || module.digest == entry.blob.to_string())
+            module.vsn == entry.vsn.as_str()
+                && (module.digest.is_empty() || module.digest == entry.blob.to_string())
         })
     });
     if release.name == manifest.name && vsn(&manifest.to) && patched && is_permanent {
@@ -134,8 +182,13 @@ fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
     let unfit = manifest.modules.iter().find_map(|entry| {
         let want = entry.from.as_ref().or(manifest.from.as_ref())?;
         match module(entry.name.as_str()) {
-            None => Some(format!("{} {} without module {}", release.name, release.vsn, entry.name)),
-            Some(module) if module.vsn != want.as_str() => Some(format!("module {} {}", module.name, module.vsn)),
+            None => Some(format!(
+                "{} {} without module {}",
+                release.name, release.vsn, entry.name
+            )),
+            Some(module) if module.vsn != want.as_str() => {
+                Some(format!("module {} {}", module.name, module.vsn))
+            }
             Some(_) => None,
         }
     });
@@ -143,7 +196,11 @@ fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
 }
 
 fn describe(manifest: &Manifest) -> String {
-    let from = manifest.from.as_ref().map(|vsn| format!("{vsn} to ")).unwrap_or_default();
+    let from = manifest
+        .from
+        .as_ref()
+        .map(|vsn| format!("{vsn} to "))
+        .unwrap_or_default();
     format!("{} from {from}{}", manifest.name, manifest.to)
 }
 
@@ -164,23 +221,40 @@ fn waves(
         let nodes: Vec<usize> = match &spec.nodes {
             WaveSize::UpTo(amount) => {
                 let more = (amount.at_least(total) as usize).saturating_sub(taken.len());
-                change.iter().copied().filter(|node| !taken.contains(node)).take(more).collect()
+                change
+                    .iter()
+                    .copied()
+                    .filter(|node| !taken.contains(node))
+                    .take(more)
+                    .collect()
             }
             WaveSize::Pattern(pattern) => {
-                let named: HashSet<&str> = inventory.select(pattern)?.into_iter().map(|host| host.name()).collect();
-                let fits = |node: &usize| !taken.contains(node) && named.contains(targets[*node].name.as_str());
+                let named: HashSet<&str> = inventory
+                    .select(pattern)?
+                    .into_iter()
+                    .map(|host| host.name())
+                    .collect();
+                let fits = |node: &usize| {
+                    !taken.contains(node) && named.contains(targets[*node].name.as_str())
+                };
                 change.iter().copied().filter(fits).collect()
             }
         };
         if !nodes.is_empty() {
             taken.extend(nodes.iter().copied());
-            waves.push(Wave { nodes, bake: spec.bake.unwrap_or(policy.bake).get() });
+            waves.push(Wave {
+                nodes,
+                bake: spec.bake.unwrap_or(policy.bake).get(),
+            });
         }
     }
     if taken.len() < change.len() {
         let left = change.iter().filter(|node| !taken.contains(node));
         let nodes = fold_to_string(left.map(|node| &targets[*node].name));
-        return Err(Error::Waves { nodes, count: change.len() - taken.len() });
+        return Err(Error::Waves {
+            nodes,
+            count: change.len() - taken.len(),
+        });
     }
     Ok(waves)
 }
@@ -190,7 +264,8 @@ impl Plan {
     #[must_use]
     pub fn text(&self, manifest: &Manifest, policy: &Policy) -> String {
         use std::fmt::Write as _;
-        let names = |nodes: &[usize]| fold_to_string(nodes.iter().map(|node| &self.targets[*node].name));
+        let names =
+            |nodes: &[usize]| fold_to_string(nodes.iter().map(|node| &self.targets[*node].name));
         let changed: usize = self.waves.iter().map(|wave| wave.nodes.len()).sum();
         let mut text = format!(
             "{}: {changed} of {} in {}\n",
@@ -206,16 +281,28 @@ impl Plan {
                 text,
                 "  wave {number}: {} ({so_far} of {changed}), bake {}: {}",
                 count(wave.nodes.len() as u64, "node"),
-                crate::policy::Span::from_millis(u64::try_from(wave.bake.as_millis()).unwrap_or(u64::MAX)),
+                crate::policy::Span::from_millis(
+                    u64::try_from(wave.bake.as_millis()).unwrap_or(u64::MAX)
+                ),
                 names(&wave.nodes)
             );
         }
         if !self.current.is_empty() {
-            let _ = writeln!(text, "  already current: {}: {}", count(self.current.len() as u64, "node"), names(&self.current));
+            let _ = writeln!(
+                text,
+                "  already current: {}: {}",
+                count(self.current.len() as u64, "node"),
+                names(&self.current)
+            );
         }
         if !self.unreachable.is_empty() {
             let nodes: Vec<usize> = self.unreachable.iter().map(|(node, _)| *node).collect();
-            let _ = writeln!(text, "  unreachable: {}: {}", count(nodes.len() as u64, "node"), names(&nodes));
+            let _ = writeln!(
+                text,
+                "  unreachable: {}: {}",
+                count(nodes.len() as u64, "node"),
+                names(&nodes)
+            );
         }
         let gates: Vec<String> = policy
             .gates
@@ -227,7 +314,11 @@ impl Plan {
                 crate::policy::Gate::Restarts(most) => format!("restarts at most {most}"),
             })
             .collect();
-        let gates = if gates.is_empty() { "none".to_owned() } else { gates.join(", ") };
+        let gates = if gates.is_empty() {
+            "none".to_owned()
+        } else {
+            gates.join(", ")
+        };
         let _ = writeln!(text, "  gate after each wave: {gates}");
         let budget = &policy.failure_budget;
         // See `plan`.

@@ -3,7 +3,8 @@
 use super::*;
 use crate::policy::{Amount, Span};
 
-const TEN: &str = "groups: {web: {hosts: {'web[01:10].eu': null}}, canary: {hosts: {web07.eu: null}}}\n";
+const TEN: &str =
+    "groups: {web: {hosts: {'web[01:10].eu': null}}, canary: {hosts: {web07.eu: null}}}\n";
 
 fn manifest() -> Manifest {
     serde_json::from_value(serde_json::json!({
@@ -18,8 +19,18 @@ fn manifest() -> Manifest {
 }
 
 fn node(vsn: &str, permanent: &str, module: &str) -> pb::DescribeResponse {
-    let release = |vsn: &str| Some(pb::Release { name: "demo".into(), vsn: vsn.into(), digest: String::new() });
-    let module = pb::ModuleStatus { name: "counter".into(), vsn: module.into(), ..Default::default() };
+    let release = |vsn: &str| {
+        Some(pb::Release {
+            name: "demo".into(),
+            vsn: vsn.into(),
+            digest: String::new(),
+        })
+    };
+    let module = pb::ModuleStatus {
+        name: "counter".into(),
+        vsn: module.into(),
+        ..Default::default()
+    };
     pb::DescribeResponse {
         current: release(vsn),
         permanent: release(permanent),
@@ -33,13 +44,26 @@ fn old() -> Result<pb::DescribeResponse, CallError> {
 }
 
 fn dead() -> Result<pb::DescribeResponse, CallError> {
-    Err(CallError::Unreachable { address: "10.0.0.1:7400".into(), source: "connection refused".into() })
+    Err(CallError::Unreachable {
+        address: "10.0.0.1:7400".into(),
+        source: "connection refused".into(),
+    })
 }
 
 fn held(state: pb::UpgradeState) -> Result<pb::DescribeResponse, CallError> {
-    let key = pb::Key { rollout_id: "r-other".into(), ..Default::default() };
-    let upgrade = pb::UpgradeStatus { key: Some(key), state: state.into(), ..Default::default() };
-    Ok(pb::DescribeResponse { upgrade: Some(upgrade), ..node("1.0.0", "1.0.0", "1") })
+    let key = pb::Key {
+        rollout_id: "r-other".into(),
+        ..Default::default()
+    };
+    let upgrade = pb::UpgradeStatus {
+        key: Some(key),
+        state: state.into(),
+        ..Default::default()
+    };
+    Ok(pb::DescribeResponse {
+        upgrade: Some(upgrade),
+        ..node("1.0.0", "1.0.0", "1")
+    })
 }
 
 fn policy(waves: &[&str]) -> Policy {
@@ -47,8 +71,14 @@ fn policy(waves: &[&str]) -> Policy {
         Ok(amount) => WaveSize::UpTo(amount),
         Err(_) => WaveSize::Pattern((*text).to_owned()),
     };
-    let spec = |text| WaveSpec { nodes: size(text), bake: None };
-    Policy { waves: waves.iter().map(spec).collect(), ..Policy::default() }
+    let spec = |text| WaveSpec {
+        nodes: size(text),
+        bake: None,
+    };
+    Policy {
+        waves: waves.iter().map(spec).collect(),
+        ..Policy::default()
+    }
 }
 
 fn cut(
@@ -62,7 +92,12 @@ fn cut(
 }
 
 fn sizes(waves: &[&str]) -> Vec<usize> {
-    cut(Vec::new(), &policy(waves)).unwrap().waves.iter().map(|wave| wave.nodes.len()).collect()
+    cut(Vec::new(), &policy(waves))
+        .unwrap()
+        .waves
+        .iter()
+        .map(|wave| wave.nodes.len())
+        .collect()
 }
 
 #[test]
@@ -93,7 +128,10 @@ fn a_pattern_puts_its_nodes_first_and_the_rest_follow_in_the_order_of_the_invent
 fn waves_that_leave_nodes_out_are_refused() {
     let error = cut(Vec::new(), &policy(&["1", "50%"])).unwrap_err();
     assert_eq!(error.code(), "MF0505");
-    assert_eq!(error.to_string(), "the policy's waves never reach 5 nodes: web[06:10].eu");
+    assert_eq!(
+        error.to_string(),
+        "the policy's waves never reach 5 nodes: web[06:10].eu"
+    );
 }
 
 #[test]
@@ -102,7 +140,10 @@ fn the_canary_is_a_node_that_lives_and_needs_the_patch() {
     allowing.failure_budget.unreachable = Amount::Nodes(1);
     let plan = cut(vec![dead(), Ok(node("2.0.0", "2.0.0", "2"))], &allowing).unwrap();
     assert_eq!(plan.waves[0].nodes, [2]);
-    assert_eq!((plan.current.as_slice(), plan.unreachable.len()), ([1].as_slice(), 1));
+    assert_eq!(
+        (plan.current.as_slice(), plan.unreachable.len()),
+        ([1].as_slice(), 1)
+    );
 }
 
 #[test]
@@ -116,12 +157,36 @@ fn what_does_not_fit_is_refused_before_anything_is_changed() {
     let all = policy(&["100%"]);
     let refusal = |answer| cut(vec![old(), answer], &all).unwrap_err();
     let table = [
-        (Ok(node("0.9.0", "0.9.0", "1")), "MF0507", "demo 0.9.0 runs there"),
-        (Ok(node("1.0.0", "1.0.0", "0")), "MF0507", "module counter 0 runs there"),
-        (Ok(pb::DescribeResponse::default()), "MF0507", "no release runs there"),
-        (held(pb::UpgradeState::Open), "MF0506", "rollout r-other has not ended on web02.eu"),
-        (held(pb::UpgradeState::Probation), "MF0506", "rollout r-other has not ended on web02.eu"),
-        (dead(), "MF0508", "1 of 10 nodes do not answer, and at most 0 may be dead"),
+        (
+            Ok(node("0.9.0", "0.9.0", "1")),
+            "MF0507",
+            "demo 0.9.0 runs there",
+        ),
+        (
+            Ok(node("1.0.0", "1.0.0", "0")),
+            "MF0507",
+            "module counter 0 runs there",
+        ),
+        (
+            Ok(pb::DescribeResponse::default()),
+            "MF0507",
+            "no release runs there",
+        ),
+        (
+            held(pb::UpgradeState::Open),
+            "MF0506",
+            "rollout r-other has not ended on web02.eu",
+        ),
+        (
+            held(pb::UpgradeState::Probation),
+            "MF0506",
+            "rollout r-other has not ended on web02.eu",
+        ),
+        (
+            dead(),
+            "MF0508",
+            "1 of 10 nodes do not answer, and at most 0 may be dead",
+        ),
     ];
     for (answer, code, text) in table {
         let error = refusal(answer);
@@ -140,10 +205,19 @@ fn an_earlier_rollout_that_was_never_finished_is_listed() {
 #[test]
 fn all_nodes_need_a_word_more() {
     let inventory = Inventory::parse(TEN, "fleet.yaml").unwrap();
-    assert_eq!(targets(&inventory, "web", false).unwrap_err().code(), "MF0504");
+    assert_eq!(
+        targets(&inventory, "web", false).unwrap_err().code(),
+        "MF0504"
+    );
     assert_eq!(targets(&inventory, "web:!canary", false).unwrap().len(), 9);
-    assert_eq!(targets(&inventory, "web:!web", false).unwrap_err().code(), "MF0503");
-    assert_eq!(targets(&inventory, "wob", false).unwrap_err().exit().code(), 2);
+    assert_eq!(
+        targets(&inventory, "web:!web", false).unwrap_err().code(),
+        "MF0503"
+    );
+    assert_eq!(
+        targets(&inventory, "wob", false).unwrap_err().exit().code(),
+        2
+    );
 }
 
 #[test]
@@ -151,7 +225,11 @@ fn a_plan_reads_well() {
     let mut allowing = policy(&["1", "25%", "100%"]);
     allowing.failure_budget.unreachable = Amount::Nodes(1);
     allowing.waves[1].bake = Some(Span::from_secs(90));
-    let plan = cut(vec![old(), dead(), Ok(node("2.0.0", "2.0.0", "2"))], &allowing).unwrap();
+    let plan = cut(
+        vec![old(), dead(), Ok(node("2.0.0", "2.0.0", "2"))],
+        &allowing,
+    )
+    .unwrap();
     let text = plan.text(&manifest(), &allowing);
     let text = text.split_once("; policy").map(|(text, _)| text).unwrap();
     insta::assert_snapshot!(text, @r"

@@ -55,7 +55,12 @@ impl World {
             fleet.add(&format!("n{number}"), "demo", "1", "2", misbehave(number));
         }
         let policy = policy::parse(policy, "policy.yaml").unwrap();
-        Self { fleet: Arc::new(fleet), size, policy, journal: Memory::default() }
+        Self {
+            fleet: Arc::new(fleet),
+            size,
+            policy,
+            journal: Memory::default(),
+        }
     }
 
     async fn apply(&mut self) -> Ended {
@@ -68,15 +73,28 @@ impl World {
         stop: mpsc::Receiver<Stop>,
         reporter: &mut dyn Reporter,
     ) -> Result<Ended, midflight_controller::Error> {
-        let text = format!("groups: {{all_of_them: {{hosts: {{'n[1:{}]': null}}}}}}\n", self.size);
+        let text = format!(
+            "groups: {{all_of_them: {{hosts: {{'n[1:{}]': null}}}}}}\n",
+            self.size
+        );
         let inventory = Inventory::parse(&text, "fleet.yaml").unwrap();
         let targets = plan::targets(&inventory, "all", true)?;
         let transport: Arc<dyn Transport> = self.fleet.clone();
         let links = survey::links(&targets, &transport, &self.policy);
         let answers = survey::survey(&links, &self.policy).await;
         let payload = Arc::new(Payload::from(bundle()));
-        let plan = plan::plan(targets, answers, &payload.manifest, &self.policy, &inventory)?;
-        let names: Arc<[String]> = plan.targets.iter().map(|target| target.name.clone()).collect();
+        let plan = plan::plan(
+            targets,
+            answers,
+            &payload.manifest,
+            &self.policy,
+            &inventory,
+        )?;
+        let names: Arc<[String]> = plan
+            .targets
+            .iter()
+            .map(|target| target.name.clone())
+            .collect();
         let wave = |nodes: &[usize]| nodes.iter().map(|node| names[*node].clone()).collect();
         let planned = Planned {
             name: "demo".into(),
@@ -86,21 +104,34 @@ impl World {
             policy: self.policy.digest().to_string(),
             pattern: "all".into(),
             on_down_failure: "hold".into(),
-            owner: Owner { pid: 1, host: "here".into(), user: "eve".into() },
+            owner: Owner {
+                pid: 1,
+                host: "here".into(),
+                user: "eve".into(),
+            },
             waves: plan.waves.iter().map(|it| wave(&it.nodes)).collect(),
             nodes: plan.targets.iter().map(Place::from).collect(),
         };
         let mut preface = vec![Fact::Planned(Box::new(planned))];
         let mut outcomes = Vec::new();
-        let settled = [(Outcome::AlreadyCurrent, plan.current), (
-            Outcome::Unreachable,
-            plan.unreachable.iter().map(|(node, _)| *node).collect(),
-        )];
+        let settled = [
+            (Outcome::AlreadyCurrent, plan.current),
+            (
+                Outcome::Unreachable,
+                plan.unreachable.iter().map(|(node, _)| *node).collect(),
+            ),
+        ];
         for (outcome, nodes) in settled {
             for node in nodes {
                 outcomes.push((node, outcome));
                 let node = names[node].clone();
-                preface.push(Fact::Node { node, outcome, pause_us: None, cause: None, rollback: None });
+                preface.push(Fact::Node {
+                    node,
+                    outcome,
+                    pause_us: None,
+                    cause: None,
+                    rollback: None,
+                });
             }
         }
         Ok(engine::run(Run {
@@ -128,14 +159,26 @@ impl World {
         let transport: Arc<dyn Transport> = self.fleet.clone();
         let changed = view.changed();
         let outcomes = view.nodes.iter().map(|node| node.outcome).enumerate();
-        let others: Vec<_> = outcomes.filter(|(node, _)| !changed.iter().any(|(other, _)| other == node)).collect();
-        let names = planned.nodes.iter().map(|place| place.name.clone()).collect();
+        let others: Vec<_> = outcomes
+            .filter(|(node, _)| !changed.iter().any(|(other, _)| other == node))
+            .collect();
+        let names = planned
+            .nodes
+            .iter()
+            .map(|place| place.name.clone())
+            .collect();
         let (_keep, stop) = mpsc::channel(1);
         engine::run(Run {
             id: id(),
             machine: Rollout::resumed(names, &changed, &others, &self.policy),
             view,
-            preface: vec![Fact::Owned { owner: Owner { pid: 2, host: "there".into(), user: "bob".into() } }],
+            preface: vec![Fact::Owned {
+                owner: Owner {
+                    pid: 2,
+                    host: "there".into(),
+                    user: "bob".into(),
+                },
+            }],
             first: Input::RollBack("a rollback was asked for".into()),
             links: survey::links(&targets, &transport, &self.policy),
             order: self.order(&planned.patch),
@@ -149,9 +192,17 @@ impl World {
     }
 
     fn order(&self, digest: &str) -> Arc<Order> {
-        let key = pb::Key { rollout_id: id().to_string(), patch_digest: digest.to_owned(), attempt: 1 };
+        let key = pb::Key {
+            rollout_id: id().to_string(),
+            patch_digest: digest.to_owned(),
+            attempt: 1,
+        };
         let (timeouts, on_down_failure) = (self.policy.timeouts, self.policy.on_down_failure);
-        Arc::new(Order { key, timeouts, on_down_failure })
+        Arc::new(Order {
+            key,
+            timeouts,
+            on_down_failure,
+        })
     }
 
     fn events(&self) -> Vec<Event> {
@@ -159,7 +210,9 @@ impl World {
     }
 
     fn on_new(&self) -> usize {
-        (1..=self.size).filter(|number| self.fleet.runs_new(&format!("n{number}"))).count()
+        (1..=self.size)
+            .filter(|number| self.fleet.runs_new(&format!("n{number}")))
+            .count()
     }
 }
 
@@ -168,12 +221,21 @@ fn id() -> midflight_controller::engine::id::RolloutId {
 }
 
 fn good(_: usize) -> Script {
-    Script { phase: Duration::from_millis(10), ..Script::default() }
+    Script {
+        phase: Duration::from_millis(10),
+        ..Script::default()
+    }
 }
 
 /// One node misbehaves.
 fn only(number: usize, script: Script) -> impl Fn(usize) -> Script {
-    move |node| if node == number { script.clone() } else { good(node) }
+    move |node| {
+        if node == number {
+            script.clone()
+        } else {
+            good(node)
+        }
+    }
 }
 
 fn count(ended: &Ended, outcome: Outcome) -> u64 {
@@ -185,13 +247,26 @@ async fn a_healthy_fleet_is_patched_wave_by_wave() {
     let mut world = World::new(20, FAST, good);
     let ended = world.apply().await;
     assert_eq!((ended.view.exit().code(), ended.over), (0, true));
-    assert_eq!((world.on_new(), count(&ended, Outcome::Confirmed)), (20, 20));
-    assert_eq!(world.fleet.calls("n7"), ["describe", "stage", "stage", "upgrade", "describe", "confirm", "finish"]);
+    assert_eq!(
+        (world.on_new(), count(&ended, Outcome::Confirmed)),
+        (20, 20)
+    );
+    assert_eq!(
+        world.fleet.calls("n7"),
+        [
+            "describe", "stage", "stage", "upgrade", "describe", "confirm", "finish"
+        ]
+    );
     // The canary is confirmed before any other node is asked to upgrade.
     let events = world.events();
-    let at = |wanted: &dyn Fn(&Fact) -> bool| events.iter().position(|event| wanted(&event.fact)).unwrap();
-    let canary = at(&|fact| matches!(fact, Fact::Node { node, outcome: Outcome::Confirmed, .. } if node == "n1"));
-    let second = at(&|fact| matches!(fact, Fact::Ask { node, phase: Phase::Upgrade } if node == "n2"));
+    let at = |wanted: &dyn Fn(&Fact) -> bool| {
+        events.iter().position(|event| wanted(&event.fact)).unwrap()
+    };
+    let canary = at(
+        &|fact| matches!(fact, Fact::Node { node, outcome: Outcome::Confirmed, .. } if node == "n1"),
+    );
+    let second =
+        at(&|fact| matches!(fact, Fact::Ask { node, phase: Phase::Upgrade } if node == "n2"));
     assert!(canary < second);
     // Without gaps, and the fold of the journal is what was seen live.
     assert!(events.iter().zip(1..).all(|(event, seq)| event.seq == seq));
@@ -200,10 +275,16 @@ async fn a_healthy_fleet_is_patched_wave_by_wave() {
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_whose_prepare_fails_ends_the_rollout_with_no_node_changed() {
-    let script = Script { fails_in: Some(pb::Phase::Prepare), ..good(1) };
+    let script = Script {
+        fails_in: Some(pb::Phase::Prepare),
+        ..good(1)
+    };
     let mut world = World::new(20, FAST, only(1, script));
     let ended = world.apply().await;
-    assert_eq!((ended.view.exit().code(), ended.view.state), (2, RolloutState::Failed));
+    assert_eq!(
+        (ended.view.exit().code(), ended.view.state),
+        (2, RolloutState::Failed)
+    );
     assert_eq!((world.on_new(), count(&ended, Outcome::Pending)), (0, 19));
     assert_eq!(world.fleet.calls("n2"), ["describe"]);
     insta::assert_snapshot!(shown(&ended));
@@ -211,49 +292,84 @@ async fn a_canary_whose_prepare_fails_ends_the_rollout_with_no_node_changed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_parks_actors_is_rolled_back() {
-    let health = pb::Health { parked: 3, traps: 3, events: 40, ..Default::default() };
+    let health = pb::Health {
+        parked: 3,
+        traps: 3,
+        events: 40,
+        ..Default::default()
+    };
     let mut world = World::new(20, FAST, only(1, Script { health, ..good(1) }));
     let ended = world.apply().await;
-    assert_eq!((ended.view.exit().code(), ended.view.state), (3, RolloutState::RolledBack));
+    assert_eq!(
+        (ended.view.exit().code(), ended.view.state),
+        (3, RolloutState::RolledBack)
+    );
     assert_eq!(world.on_new(), 0);
     insta::assert_snapshot!(shown(&ended));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_node_in_a_later_wave_rolls_back_the_confirmed_ones_too() {
-    let health = pb::Health { traps: 1, ..Default::default() };
+    let health = pb::Health {
+        traps: 1,
+        ..Default::default()
+    };
     let mut world = World::new(20, FAST, only(13, Script { health, ..good(1) }));
     let ended = world.apply().await;
     assert_eq!(ended.view.exit().code(), 3);
-    assert_eq!((world.on_new(), count(&ended, Outcome::RolledBack)), (0, 20));
+    assert_eq!(
+        (world.on_new(), count(&ended, Outcome::RolledBack)),
+        (0, 20)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_that_fails_somewhere_says_where() {
-    let health = pb::Health { traps: 1, ..Default::default() };
+    let health = pb::Health {
+        traps: 1,
+        ..Default::default()
+    };
     let mut world = World::new(4, FAST, |number| match number {
-        2 => Script { rollback_fails: true, ..good(2) },
+        2 => Script {
+            rollback_fails: true,
+            ..good(2)
+        },
         4 => Script { health, ..good(4) },
         number => good(number),
     });
     let ended = world.apply().await;
-    assert_eq!((ended.view.exit().code(), ended.view.state), (4, RolloutState::Failed));
+    assert_eq!(
+        (ended.view.exit().code(), ended.view.state),
+        (4, RolloutState::Failed)
+    );
     assert_eq!(count(&ended, Outcome::RollbackFailed), 1);
     insta::assert_snapshot!(shown(&ended));
 }
 
 #[tokio::test(start_paused = true)]
 async fn dead_nodes_within_the_budget_are_left_out_and_listed() {
-    let dead = Script { dead: true, ..Script::default() };
+    let dead = Script {
+        dead: true,
+        ..Script::default()
+    };
     let mut world = World::new(20, FAST, only(1, dead));
     let ended = world.apply().await;
     assert_eq!(ended.view.exit().code(), 7);
-    assert_eq!((count(&ended, Outcome::Confirmed), count(&ended, Outcome::Unreachable)), (19, 1));
+    assert_eq!(
+        (
+            count(&ended, Outcome::Confirmed),
+            count(&ended, Outcome::Unreachable)
+        ),
+        (19, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn too_many_dead_nodes_are_a_refusal() {
-    let mut world = World::new(20, FAST, |number| Script { dead: number <= 2, ..good(number) });
+    let mut world = World::new(20, FAST, |number| Script {
+        dead: number <= 2,
+        ..good(number)
+    });
     let (_keep, stop) = mpsc::channel(1);
     let error = world.apply_until(stop, &mut Silent).await.unwrap_err();
     assert_eq!((error.code(), error.exit().code()), ("MF0508", 2));
@@ -264,13 +380,25 @@ async fn too_many_dead_nodes_are_a_refusal() {
 async fn failures_within_the_budget_leave_the_rest_confirmed() {
     let policy = "waves: [1, 50%, 100%]\nfailure_budget: {max: 2, min_sample: 5}\n";
     let mut world = World::new(40, policy, |number| match number {
-        30 => Script { fails_in: Some(pb::Phase::Migrate), ..good(30) },
-        31 => Script { restarts: true, ..good(31) },
+        30 => Script {
+            fails_in: Some(pb::Phase::Migrate),
+            ..good(30)
+        },
+        31 => Script {
+            restarts: true,
+            ..good(31)
+        },
         number => good(number),
     });
     let ended = world.apply().await;
     assert_eq!(ended.view.exit().code(), 7);
-    assert_eq!((count(&ended, Outcome::Confirmed), count(&ended, Outcome::Untouched)), (38, 1));
+    assert_eq!(
+        (
+            count(&ended, Outcome::Confirmed),
+            count(&ended, Outcome::Untouched)
+        ),
+        (38, 1)
+    );
     assert_eq!(count(&ended, Outcome::RolledBack), 1);
     insta::assert_snapshot!(shown(&ended));
 }
@@ -284,12 +412,20 @@ async fn one_failure_too_many_rolls_everything_back() {
     });
     let ended = world.apply().await;
     assert_eq!((ended.view.exit().code(), world.on_new()), (3, 0));
-    assert!(ended.view.reason.contains("the budget is 1"), "{}", ended.view.reason);
+    assert!(
+        ended.view.reason.contains("the budget is 1"),
+        "{}",
+        ended.view.reason
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_breaks_after_resume_is_found_out_and_costs_nothing() {
-    let script = Script { breaks_after: Some(pb::Phase::Resume), silent_for: 3, ..good(1) };
+    let script = Script {
+        breaks_after: Some(pb::Phase::Resume),
+        silent_for: 3,
+        ..good(1)
+    };
     let mut world = World::new(4, FAST, only(2, script));
     let ended = world.apply().await;
     assert_eq!((ended.view.exit().code(), world.on_new()), (0, 4));
@@ -297,7 +433,10 @@ async fn a_connection_that_breaks_after_resume_is_found_out_and_costs_nothing() 
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_breaks_before_resume_leaves_the_node_untouched() {
-    let script = Script { breaks_after: Some(pb::Phase::Load), ..good(1) };
+    let script = Script {
+        breaks_after: Some(pb::Phase::Load),
+        ..good(1)
+    };
     let mut world = World::new(4, FAST, only(1, script));
     let ended = world.apply().await;
     assert_eq!((ended.view.exit().code(), world.on_new()), (2, 0));
@@ -306,10 +445,17 @@ async fn a_connection_that_breaks_before_resume_leaves_the_node_untouched() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_lost_for_good_is_unknown_and_the_rest_is_rolled_back() {
-    let script = Script { breaks_after: Some(pb::Phase::Resume), stays_away: true, ..good(1) };
+    let script = Script {
+        breaks_after: Some(pb::Phase::Resume),
+        stays_away: true,
+        ..good(1)
+    };
     let mut world = World::new(4, FAST, only(3, script));
     let ended = world.apply().await;
-    assert_eq!((ended.view.exit().code(), count(&ended, Outcome::Unknown)), (4, 1));
+    assert_eq!(
+        (ended.view.exit().code(), count(&ended, Outcome::Unknown)),
+        (4, 1)
+    );
     // Only the lost node may still run the new code.
     assert_eq!(world.on_new(), 1);
     insta::assert_snapshot!(shown(&ended));
@@ -321,18 +467,32 @@ async fn nodes_that_run_the_patch_already_are_counted_and_not_touched() {
     world.fleet.bring_to_new("n1");
     world.fleet.bring_to_new("n2");
     let ended = world.apply().await;
-    assert_eq!((ended.view.exit().code(), count(&ended, Outcome::AlreadyCurrent)), (0, 2));
+    assert_eq!(
+        (
+            ended.view.exit().code(),
+            count(&ended, Outcome::AlreadyCurrent)
+        ),
+        (0, 2)
+    );
     assert_eq!(world.fleet.calls("n1"), ["describe"]);
     // Nothing is left to do the second time.
     world.journal = Memory::default();
     let again = world.apply().await;
-    assert_eq!((again.view.exit().code(), count(&again, Outcome::AlreadyCurrent)), (0, 4));
+    assert_eq!(
+        (
+            again.view.exit().code(),
+            count(&again, Outcome::AlreadyCurrent)
+        ),
+        (0, 4)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_rollout_on_a_node_is_a_refusal_that_names_it() {
     let mut world = World::new(4, FAST, good);
-    world.fleet.hold("n3", "r-other", pb::UpgradeState::Probation);
+    world
+        .fleet
+        .hold("n3", "r-other", pb::UpgradeState::Probation);
     let (_keep, stop) = mpsc::channel(1);
     let error = world.apply_until(stop, &mut Silent).await.unwrap_err();
     assert_eq!((error.code(), error.exit().code()), ("MF0506", 2));
@@ -348,7 +508,11 @@ async fn no_more_nodes_are_in_flight_than_the_rule_allows() {
     assert_eq!(world.fleet.most_in_flight(), 30);
     let mut world = World::new(6, "waves: [100%]\nfailure_budget: {min_sample: 2}\n", good);
     world.apply().await;
-    assert!(world.fleet.most_in_flight() <= 4, "{}", world.fleet.most_in_flight());
+    assert!(
+        world.fleet.most_in_flight() <= 4,
+        "{}",
+        world.fleet.most_in_flight()
+    );
 }
 
 /// Says stop when an event comes that it waits for.
@@ -374,14 +538,24 @@ fn phase_begins(wanted: &'static str, phase: Phase) -> impl Fn(&Fact) -> bool + 
 
 #[tokio::test(start_paused = true)]
 async fn an_abort_takes_hold_at_once_and_leaves_what_is_confirmed() {
-    let slow = |number| Script { phase: Duration::from_secs(if number == 4 { 600 } else { 1 }), ..Script::default() };
+    let slow = |number| Script {
+        phase: Duration::from_secs(if number == 4 { 600 } else { 1 }),
+        ..Script::default()
+    };
     let mut world = World::new(5, "waves: [1, 100%]\ntimeouts: {prepare: 1h}\n", slow);
     let (to, stop) = mpsc::channel(2);
     // n2 is in probation when n4 is still preparing.
     let when = |fact: &Fact| matches!(fact, Fact::Node { node, outcome: Outcome::InProbation, .. } if node == "n2");
-    let mut reporter = StopAt { to, stop: Some(Stop::Abort("aborted by Ctrl-C".into())), when };
+    let mut reporter = StopAt {
+        to,
+        stop: Some(Stop::Abort("aborted by Ctrl-C".into())),
+        when,
+    };
     let ended = world.apply_until(stop, &mut reporter).await.unwrap();
-    assert_eq!((ended.view.exit().code(), ended.view.state), (6, RolloutState::Aborted));
+    assert_eq!(
+        (ended.view.exit().code(), ended.view.state),
+        (6, RolloutState::Aborted)
+    );
     assert_eq!((count(&ended, Outcome::Confirmed), world.on_new()), (1, 1));
     let took = Duration::from_millis(ended.view.last_ms - ended.view.started_ms);
     assert!(took < Duration::from_secs(60));
@@ -393,15 +567,30 @@ async fn a_process_that_leaves_at_once_leaves_a_journal_that_a_rollback_can_use(
     let mut world = World::new(8, FAST, good);
     let (to, stop) = mpsc::channel(2);
     let when = phase_begins("n2", Phase::Resume);
-    let mut reporter = StopAt { to, stop: Some(Stop::Now), when };
+    let mut reporter = StopAt {
+        to,
+        stop: Some(Stop::Now),
+        when,
+    };
     let ended = world.apply_until(stop, &mut reporter).await.unwrap();
     assert!(!ended.over);
     assert_eq!(ended.view.state, RolloutState::Running);
     let view = View::of(&world.events());
-    assert!(view.changed().iter().any(|(node, known)| view.nodes[*node].name == "n1" && *known));
-    assert!(view.changed().iter().any(|(node, known)| view.nodes[*node].name == "n2" && !*known));
+    assert!(
+        view.changed()
+            .iter()
+            .any(|(node, known)| view.nodes[*node].name == "n1" && *known)
+    );
+    assert!(
+        view.changed()
+            .iter()
+            .any(|(node, known)| view.nodes[*node].name == "n2" && !*known)
+    );
     let ended = world.roll_back().await;
-    assert_eq!((ended.view.exit().code(), ended.view.state), (0, RolloutState::RolledBack));
+    assert_eq!(
+        (ended.view.exit().code(), ended.view.state),
+        (0, RolloutState::RolledBack)
+    );
     assert_eq!(world.on_new(), 0);
 }
 
@@ -433,7 +622,11 @@ async fn a_thousand_nodes_take_hardly_longer_than_twenty() {
     let started = tokio::time::Instant::now();
     let ended = world.apply().await;
     assert_eq!((ended.view.exit().code(), world.on_new()), (0, 1_000));
-    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 /// The summary without times.

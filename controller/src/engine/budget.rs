@@ -52,23 +52,40 @@ impl Budget {
     }
 
     fn allowed(&self) -> u32 {
-        if self.finished < self.min_sample { 0 } else { self.max }
+        if self.finished < self.min_sample {
+            0
+        } else {
+            self.max
+        }
     }
 
     /// How many nodes may be in flight now: min(concurrency, max(min_sample, 2 × healthy)).
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.concurrency.min(self.min_sample.max(self.healthy.saturating_mul(2)))
+        self.concurrency
+            .min(self.min_sample.max(self.healthy.saturating_mul(2)))
     }
 
     /// In words, for the reason of a rollback.
     #[must_use]
     pub fn explain(&self) -> String {
-        let Self { failed, finished, max, min_sample, .. } = self;
+        let Self {
+            failed,
+            finished,
+            max,
+            min_sample,
+            ..
+        } = self;
         if finished < min_sample {
-            format!("{failed} of {} failed, and below {min_sample} finished nodes not one may", count(*finished, "node"))
+            format!(
+                "{failed} of {} failed, and below {min_sample} finished nodes not one may",
+                count(*finished, "node")
+            )
         } else {
-            format!("{failed} of {} failed, and the budget is {max}", count(*finished, "node"))
+            format!(
+                "{failed} of {} failed, and the budget is {max}",
+                count(*finished, "node")
+            )
         }
     }
 }
@@ -79,7 +96,10 @@ mod tests {
     use crate::policy::Amount;
 
     fn budget(max: Amount, min_sample: u32, concurrency: u32, nodes: u32) -> Budget {
-        let mut policy = Policy { concurrency, ..Policy::default() };
+        let mut policy = Policy {
+            concurrency,
+            ..Policy::default()
+        };
         policy.failure_budget.max = max;
         policy.failure_budget.min_sample = min_sample;
         Budget::new(&policy, nodes)
@@ -103,7 +123,10 @@ mod tests {
         (0..100).for_each(|_| budget.healthy());
         assert!(budget.failed() && budget.failed() && budget.failed());
         assert!(!budget.failed());
-        assert_eq!(budget.explain(), "4 of 104 nodes failed, and the budget is 3");
+        assert_eq!(
+            budget.explain(),
+            "4 of 104 nodes failed, and the budget is 3"
+        );
     }
 
     #[test]

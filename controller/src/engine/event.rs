@@ -288,7 +288,12 @@ mod tests {
             cause: None,
             rollback: None,
         };
-        let event = Event { rollout: "20261121-abc".parse().unwrap(), seq: 7, time_ms: 1, fact };
+        let event = Event {
+            rollout: "20261121-abc".parse().unwrap(),
+            seq: 7,
+            time_ms: 1,
+            fact,
+        };
         let text = serde_json::to_string(&event).unwrap();
         insta::assert_snapshot!(text, @r#"{"rollout":"20261121-abc","seq":7,"time_ms":1,"event":"node","node":"web1","outcome":"in_probation","pause_us":740}"#);
         assert_eq!(read(&text), event);
@@ -296,9 +301,19 @@ mod tests {
 
     #[test]
     fn events_of_a_newer_controller_do_not_break_a_reader() {
-        let event = read(r#"{"rollout":"r","seq":1,"time_ms":0,"event":"lease","node":"web1","renewed":true}"#);
+        let event = read(
+            r#"{"rollout":"r","seq":1,"time_ms":0,"event":"lease","node":"web1","renewed":true}"#,
+        );
         assert_eq!(event.fact, Fact::Unrecognised);
-        let event = read(r#"{"rollout":"r","seq":1,"time_ms":0,"event":"state","state":"levitating","reason":"","x":1}"#);
-        assert!(matches!(event.fact, Fact::State { state: RolloutState::Unrecognised, .. }));
+        let event = read(
+            r#"{"rollout":"r","seq":1,"time_ms":0,"event":"state","state":"levitating","reason":"","x":1}"#,
+        );
+        assert!(matches!(
+            event.fact,
+            Fact::State {
+                state: RolloutState::Unrecognised,
+                ..
+            }
+        ));
     }
 }

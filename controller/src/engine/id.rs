@@ -21,10 +21,20 @@ impl RolloutId {
     pub fn generate() -> Result<Self, Error> {
         const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
         let mut random = [0u8; 8];
-        getrandom::fill(&mut random).map_err(|error| Error::Random { problem: error.to_string() })?;
+        getrandom::fill(&mut random).map_err(|error| Error::Random {
+            problem: error.to_string(),
+        })?;
         let date = time::OffsetDateTime::now_utc().date();
-        let tail: String = random.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
-        Ok(Self(format!("{:04}{:02}{:02}-{tail}", date.year(), u8::from(date.month()), date.day())))
+        let tail: String = random
+            .iter()
+            .map(|byte| char::from(LETTERS[usize::from(byte % 32)]))
+            .collect();
+        Ok(Self(format!(
+            "{:04}{:02}{:02}-{tail}",
+            date.year(),
+            u8::from(date.month()),
+            date.day()
+        )))
     }
 
     /// The id as text.
@@ -46,7 +56,9 @@ impl TryFrom<String> for RolloutId {
     fn try_from(text: String) -> Result<Self, Error> {
         let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if text.is_empty() || text.len() > 64 || !text.bytes().all(good) {
-            return Err(Error::BadRolloutId { text: text.chars().take(80).collect() });
+            return Err(Error::BadRolloutId {
+                text: text.chars().take(80).collect(),
+            });
         }
         Ok(Self(text))
     }
@@ -69,7 +81,9 @@ impl From<RolloutId> for String {
 /// Milliseconds since 1970-01-01 UTC on this machine's clock; 0 before that.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -79,11 +93,18 @@ mod tests {
 
     #[test]
     fn an_id_is_what_agents_accept_and_two_are_not_the_same() {
-        let (a, b) = (RolloutId::generate().unwrap(), RolloutId::generate().unwrap());
+        let (a, b) = (
+            RolloutId::generate().unwrap(),
+            RolloutId::generate().unwrap(),
+        );
         assert_ne!(a, b);
         assert_eq!(a.as_str().parse::<RolloutId>().unwrap(), a);
         for bad in ["", "A", "a_b", &"a".repeat(65)] {
-            assert_eq!(bad.parse::<RolloutId>().unwrap_err().code(), "MF0512", "{bad}");
+            assert_eq!(
+                bad.parse::<RolloutId>().unwrap_err().code(),
+                "MF0512",
+                "{bad}"
+            );
         }
     }
 }

@@ -58,22 +58,35 @@ impl Jobs {
         else {
             return;
         };
-        let (link, order, permits) = (self.links[node].clone(), self.order.clone(), self.permits.clone());
+        let (link, order, permits) = (
+            self.links[node].clone(),
+            self.order.clone(),
+            self.permits.clone(),
+        );
         let handle = match action {
             Action::Upgrade(_) => {
                 let (payload, cancel) = (self.payload.clone(), self.cancels_upgrades.clone());
-                let steps = Steps { node, to: self.steps.clone() };
+                let steps = Steps {
+                    node,
+                    to: self.steps.clone(),
+                };
                 self.tasks.spawn(async move {
                     let upgraded = match payload {
-                        Some(payload) => node::upgrade(&link, &order, &payload, &steps, cancel).await,
-                        None => Upgraded::Refused(defect(Phase::Stage, "there is no patch to stage")),
+                        Some(payload) => {
+                            node::upgrade(&link, &order, &payload, &steps, cancel).await
+                        }
+                        None => {
+                            Upgraded::Refused(defect(Phase::Stage, "there is no patch to stage"))
+                        }
                     };
                     Input::Upgraded(node, upgraded)
                 })
             }
             Action::Rollback(_) => {
                 let reason = reason.to_owned();
-                self.tasks.spawn(async move { Input::RolledBack(node, node::rollback(&link, &order, &reason).await) })
+                self.tasks.spawn(async move {
+                    Input::RolledBack(node, node::rollback(&link, &order, &reason).await)
+                })
             }
             Action::Check(_) => self.tasks.spawn(async move {
                 // The semaphore is never closed.
@@ -81,11 +94,18 @@ impl Jobs {
                 Input::Checked(node, node::check(&link, &order).await)
             }),
             _ => {
-                let (cancel, finish) = (self.cancels_confirms.clone(), matches!(action, Action::Finish(_)));
+                let (cancel, finish) = (
+                    self.cancels_confirms.clone(),
+                    matches!(action, Action::Finish(_)),
+                );
                 self.tasks.spawn(async move {
                     let _permit = permits.acquire_owned().await;
                     let result = node::confirm(&link, &order, finish, cancel).await;
-                    if finish { Input::Finished(node, result) } else { Input::Confirmed(node, result) }
+                    if finish {
+                        Input::Finished(node, result)
+                    } else {
+                        Input::Confirmed(node, result)
+                    }
                 })
             }
         };
@@ -114,7 +134,9 @@ impl Jobs {
         };
         let cause = |phase| defect(phase, &error.to_string());
         Some(match self.about.remove(&error.id())? {
-            Action::Upgrade(node) => Input::Upgraded(node, Upgraded::Unknown(cause(Phase::Upgrade))),
+            Action::Upgrade(node) => {
+                Input::Upgraded(node, Upgraded::Unknown(cause(Phase::Upgrade)))
+            }
             Action::Check(node) => Input::Checked(node, Checked::Unknown(cause(Phase::Gate))),
             Action::Confirm(node) => Input::Confirmed(node, Err(cause(Phase::Confirm))),
             Action::Finish(node) => Input::Finished(node, Err(cause(Phase::Finish))),

@@ -25,7 +25,12 @@ impl Link {
     /// A node that is not connected yet. `connect` bounds TCP and TLS.
     #[must_use]
     pub fn new(target: Target, transport: Arc<dyn Transport>, connect: Duration) -> Self {
-        Self { target, transport, connect, agent: Mutex::new(None) }
+        Self {
+            target,
+            transport,
+            connect,
+            agent: Mutex::new(None),
+        }
     }
 
     /// Where it is.
@@ -57,7 +62,11 @@ impl Link {
     ///
     /// # Errors
     /// What the call gives, and [`CallError::Timeout`].
-    pub async fn once<T, F>(&self, limit: Duration, call: impl FnOnce(Arc<dyn Agent>) -> F) -> Result<T, CallError>
+    pub async fn once<T, F>(
+        &self,
+        limit: Duration,
+        call: impl FnOnce(Arc<dyn Agent>) -> F,
+    ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
@@ -94,6 +103,11 @@ impl Link {
                 Err(error) if error.is_silence() => error,
                 answer => return answer,
             };
+            tracing::debug!(
+                node = self.target.name,
+                error = crate::error::chain(&error),
+                "no answer"
+            );
             let next = Instant::now() + wait;
             if next >= deadline {
                 return Err(error);

@@ -1,5 +1,5 @@
-//! The rollout engine. Read in this order: [`event`] (what can happen), [`rollout`] (what follows from it, as a pure state
-//! machine), [`node`] (what is done with one node), then [`run`], which ties them together: it records facts in the journal
+//! The rollout engine. Read in this order: [`event`] (what can happen), [`rollout`] with [`moves`] (what follows from it, as a pure
+//! state machine), [`node`] (what is done with one node), then [`run`], which ties them together: it records facts in the journal
 //! before it acts on them, and is the only writer of a rollout's events.
 
 pub mod budget;
@@ -7,6 +7,7 @@ pub mod event;
 pub mod gate;
 pub mod id;
 pub mod link;
+pub mod moves;
 pub mod node;
 pub mod payload;
 pub mod rollout;
@@ -15,6 +16,7 @@ pub mod view;
 pub mod words;
 
 mod jobs;
+mod nodes;
 
 use std::sync::Arc;
 
@@ -95,7 +97,11 @@ pub struct Ended {
 pub async fn run(mut run: Run<'_>) -> Ended {
     let mut over = false;
     let error = drive(&mut run, &mut over).await.err();
-    Ended { view: run.view, error, over }
+    Ended {
+        view: run.view,
+        error,
+        over,
+    }
 }
 
 async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
@@ -154,15 +160,27 @@ async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
             }
         }
         // The steps that led to these inputs come before them in the journal.
-        while facts.len() < BATCH && let Ok(step) = steps.try_recv() {
+        while facts.len() < BATCH
+            && let Ok(step) = steps.try_recv()
+        {
             facts.push(step_fact(&run.links, step));
         }
     }
 }
 
 fn step_fact(links: &[Arc<Link>], step: Step) -> Fact {
-    let Step { node, phase, status, elapsed_us } = step;
-    Fact::Step { node: links[node].target().name.clone(), phase, status, elapsed_us }
+    let Step {
+        node,
+        phase,
+        status,
+        elapsed_us,
+    } = step;
+    Fact::Step {
+        node: links[node].target().name.clone(),
+        phase,
+        status,
+        elapsed_us,
+    }
 }
 
 /// Writes facts as events, and only then shows them.
@@ -171,7 +189,12 @@ fn record(run: &mut Run<'_>, facts: Vec<Fact>) -> Result<(), Error> {
         return Ok(());
     }
     let time_ms = now_ms();
-    let event = |(seq, fact)| Event { rollout: run.id.clone(), seq, time_ms, fact };
+    let event = |(seq, fact)| Event {
+        rollout: run.id.clone(),
+        seq,
+        time_ms,
+        fact,
+    };
     let events: Vec<Event> = (run.view.seq + 1..).zip(facts).map(event).collect();
     run.journal.append(&events)?;
     for event in &events {

@@ -58,7 +58,15 @@ pub struct Steps {
 impl Steps {
     async fn send(&self, phase: Phase, status: Status, elapsed_us: u64) {
         // The engine outlives its nodes' jobs; when it is gone, nobody needs the step.
-        let _ = self.to.send(Step { node: self.node, phase, status, elapsed_us }).await;
+        let _ = self
+            .to
+            .send(Step {
+                node: self.node,
+                phase,
+                status,
+                elapsed_us,
+            })
+            .await;
     }
 }
 
@@ -99,16 +107,22 @@ async fn stage(link: &Link, order: &Order, payload: &Arc<Payload>) -> Result<(),
     let limit = order.timeouts.stage.get();
     link.patiently(limit, limit, |agent| async move {
         let header = payload.header(&order.key);
-        let have = agent.stage(futures::stream::iter([header.clone()]).boxed()).await?;
+        let have = agent
+            .stage(futures::stream::iter([header.clone()]).boxed())
+            .await?;
         if have.complete {
             return Ok(());
         }
         let chunks = payload.clone().missing(&have.blobs);
-        let have = agent.stage(futures::stream::iter([header].into_iter().chain(chunks)).boxed()).await?;
+        let have = agent
+            .stage(futures::stream::iter([header].into_iter().chain(chunks)).boxed())
+            .await?;
         if have.complete {
             return Ok(());
         }
-        Err(CallError::Lost { source: "the node has not all of the patch yet".into() })
+        Err(CallError::Lost {
+            source: "the node has not all of the patch yet".into(),
+        })
     })
     .await
 }
@@ -129,8 +143,16 @@ async fn transact(
         prepare_timeout_ms: order.timeouts.prepare.millis(),
         on_down_failure: on_down_failure(order.on_down_failure).into(),
     });
-    let phases = [pb::Phase::Prepare, pb::Phase::Suspend, pb::Phase::Load, pb::Phase::Migrate, pb::Phase::Resume];
-    let phases = pb::OpenPhases { phases: phases.iter().map(|phase| i32::from(*phase)).collect() };
+    let phases = [
+        pb::Phase::Prepare,
+        pb::Phase::Suspend,
+        pb::Phase::Load,
+        pb::Phase::Migrate,
+        pb::Phase::Resume,
+    ];
+    let phases = pb::OpenPhases {
+        phases: phases.iter().map(|phase| i32::from(*phase)).collect(),
+    };
     for body in [body, pb::upgrade_request::Body::Phases(phases)] {
         // There is room, and the receiver is in this function.
         let _ = orders.try_send(pb::UpgradeRequest { body: Some(body) });
@@ -163,7 +185,11 @@ async fn transact(
             Some(Ok(event)) => event,
             Some(Err(CallError::Failed(failure))) => return Ok(ended(&failure, Phase::Upgrade)),
             Some(Err(error)) => return Err(error),
-            None => return Err(CallError::Lost { source: "the node ended the upgrade without a result".into() }),
+            None => {
+                return Err(CallError::Lost {
+                    source: "the node ended the upgrade without a result".into(),
+                });
+            }
         };
         if let Some(ended) = follow(&event, steps).await {
             return Ok(ended);
@@ -184,9 +210,9 @@ async fn follow(event: &pb::StepEvent, steps: &Steps) -> Option<Upgraded> {
     let shown = phase.unwrap_or(Phase::Unrecognised);
     steps.send(shown, status, event.elapsed_us).await;
     match status {
-        Status::Done if phase == Some(Phase::Resume) => {
-            Some(Upgraded::Probation(event.resumed.as_ref().map(|report| report.pause_us)))
-        }
+        Status::Done if phase == Some(Phase::Resume) => Some(Upgraded::Probation(
+            event.resumed.as_ref().map(|report| report.pause_us),
+        )),
         Status::Failed | Status::Aborted => Some(match &event.failure {
             Some(failure) => ended(failure, shown),
             None => Upgraded::Untouched(cancelled_cause(shown)),
@@ -207,7 +233,9 @@ fn ended(failure: &pb::Failure, phase: Phase) -> Upgraded {
 /// Of a call that cannot have changed what runs.
 fn without_change(error: &CallError, phase: Phase) -> Upgraded {
     match error {
-        CallError::Failed(failure) if failure.refused => Upgraded::Refused(failure_cause(failure, phase)),
+        CallError::Failed(failure) if failure.refused => {
+            Upgraded::Refused(failure_cause(failure, phase))
+        }
         error => Upgraded::Untouched(error.cause(phase)),
     }
 }
@@ -217,13 +245,19 @@ async fn ask_what_happened(link: &Link, order: &Order, broke: Cause) -> Upgraded
     let patience = order.timeouts.gate.get();
     let deadline = Instant::now() + patience;
     link.hang_up().await;
-    let open = CallError::Lost { source: "the transaction is still open on the node".into() };
+    let open = CallError::Lost {
+        source: "the transaction is still open on the node".into(),
+    };
     let answer = link
         .patiently(patience, QUESTION, |agent| async move {
             let described = agent.describe().await?;
             match ours(&described, &order.key).map(pb::UpgradeStatus::state) {
-                Some(pb::UpgradeState::Open | pb::UpgradeState::Suspended) if Instant::now() < deadline => {
-                    Err(CallError::Lost { source: "the transaction is still open on the node".into() })
+                Some(pb::UpgradeState::Open | pb::UpgradeState::Suspended)
+                    if Instant::now() < deadline =>
+                {
+                    Err(CallError::Lost {
+                        source: "the transaction is still open on the node".into(),
+                    })
                 }
                 _ => Ok(described),
             }
@@ -236,9 +270,9 @@ async fn ask_what_happened(link: &Link, order: &Order, broke: Cause) -> Upgraded
     match ours(&described, &order.key) {
         None => Upgraded::Untouched(broke),
         Some(status) => match status.state() {
-            pb::UpgradeState::Probation | pb::UpgradeState::Confirmed | pb::UpgradeState::Finished => {
-                Upgraded::Probation(Some(status.pause_us))
-            }
+            pb::UpgradeState::Probation
+            | pb::UpgradeState::Confirmed
+            | pb::UpgradeState::Finished => Upgraded::Probation(Some(status.pause_us)),
             pb::UpgradeState::Aborted | pb::UpgradeState::RolledBack => Upgraded::Untouched(broke),
             _ => Upgraded::Unknown(open.cause(Phase::Upgrade)),
         },
@@ -247,17 +281,26 @@ async fn ask_what_happened(link: &Link, order: &Order, broke: Cause) -> Upgraded
 
 /// The status of this rollout's upgrade in what a node says of itself.
 fn ours<'a>(described: &'a pb::DescribeResponse, key: &pb::Key) -> Option<&'a pb::UpgradeStatus> {
-    described.upgrade.as_ref().filter(|status| status.key.as_ref() == Some(key))
+    described
+        .upgrade
+        .as_ref()
+        .filter(|status| status.key.as_ref() == Some(key))
 }
 
 /// Asks for the node's health since resume.
 pub async fn check(link: &Link, order: &Order) -> Checked {
-    let answer = link.patiently(order.timeouts.gate.get(), QUESTION, |agent| async move { agent.describe().await }).await;
+    let answer = link
+        .patiently(order.timeouts.gate.get(), QUESTION, |agent| async move {
+            agent.describe().await
+        })
+        .await;
     let described = match answer {
         Ok(described) => described,
         Err(error) => return Checked::Unknown(error.cause(Phase::Gate)),
     };
-    let Some(status) = ours(&described, &order.key) else { return Checked::Restarted(restarted(&described)) };
+    let Some(status) = ours(&described, &order.key) else {
+        return Checked::Restarted(restarted(&described));
+    };
     match status.state() {
         pb::UpgradeState::Probation | pb::UpgradeState::Confirmed => {
             let health = status.health.unwrap_or_default();
@@ -274,11 +317,16 @@ pub async fn check(link: &Link, order: &Order) -> Checked {
 }
 
 fn restarted(described: &pb::DescribeResponse) -> Cause {
-    let runs = described.current.as_ref().map_or("nothing", |release| &release.vsn);
+    let runs = described
+        .current
+        .as_ref()
+        .map_or("nothing", |release| &release.vsn);
     Cause {
         code: "MF0524".to_owned(),
         phase: Phase::Gate,
-        what: format!("the node left probation by itself and runs {runs}: it restarted before confirm"),
+        what: format!(
+            "the node left probation by itself and runs {runs}: it restarted before confirm"
+        ),
         subject: String::new(),
         hint: "see the agent's log for why it restarted".to_owned(),
         actors: Vec::new(),
@@ -287,11 +335,25 @@ fn restarted(described: &pb::DescribeResponse) -> Cause {
 }
 
 /// Makes the release permanent, or with `finish` drops the old code. An answer that was not heard is asked for again.
-pub async fn confirm(link: &Link, order: &Order, finish: bool, mut cancel: watch::Receiver<bool>) -> Result<(), Cause> {
-    let phase = if finish { Phase::Finish } else { Phase::Confirm };
+pub async fn confirm(
+    link: &Link,
+    order: &Order,
+    finish: bool,
+    mut cancel: watch::Receiver<bool>,
+) -> Result<(), Cause> {
+    let phase = if finish {
+        Phase::Finish
+    } else {
+        Phase::Confirm
+    };
     let patience = order.timeouts.confirm.get();
     let asked = link.patiently(patience, patience, |agent| async move {
-        agent.confirm(pb::ConfirmRequest { key: Some(order.key.clone()), finish }).await
+        agent
+            .confirm(pb::ConfirmRequest {
+                key: Some(order.key.clone()),
+                finish,
+            })
+            .await
     });
     tokio::select! {
         biased;
@@ -316,7 +378,9 @@ pub async fn rollback(link: &Link, order: &Order, reason: &str) -> Back {
         .await;
     let response = match answer {
         Ok(response) => response,
-        Err(CallError::Failed(failure)) => return Back::Failed(failure_cause(&failure, Phase::Rollback)),
+        Err(CallError::Failed(failure)) => {
+            return Back::Failed(failure_cause(&failure, Phase::Rollback));
+        }
         Err(error) => return Back::Unreached(error.cause(Phase::Rollback)),
     };
     let report = response.report.clone().unwrap_or_default();
@@ -330,7 +394,10 @@ pub async fn rollback(link: &Link, order: &Order, reason: &str) -> Back {
         redelivered: report.redelivered,
         pause_us: report.pause_us,
     };
-    let runs = response.current.as_ref().map_or("nothing", |release| &release.vsn);
+    let runs = response
+        .current
+        .as_ref()
+        .map_or("nothing", |release| &release.vsn);
     let say = |code: &str, what: String, hint: &str| {
         let failure = pb::Failure {
             code: code.to_owned(),
@@ -346,16 +413,24 @@ pub async fn rollback(link: &Link, order: &Order, reason: &str) -> Back {
         pb::RollbackOutcome::Untouched => Back::Untouched,
         pb::RollbackOutcome::Superseded => {
             let what = format!("the node runs {runs}, which came after this rollout");
-            Back::Superseded(say("MF0525", what, "roll back the later rollout first, or leave the node as it is"))
+            Back::Superseded(say(
+                "MF0525",
+                what,
+                "roll back the later rollout first, or leave the node as it is",
+            ))
         }
         pb::RollbackOutcome::Held => {
             let what = format!("{} actors are held on the newer code", report.held.len());
-            let hint = "roll back again with on_down_failure restore or stop, or bring a patch that their states fit";
+            let hint = "their mailboxes are kept; in the next policy choose on_down_failure restore or stop, if that is better";
             Back::Held(say("MF0526", what, hint), counts)
         }
         pb::RollbackOutcome::Unspecified => {
             let what = format!("the node gave no outcome that this version knows, and runs {runs}");
-            Back::Failed(say("MF0523", what, "see `midflight nodes` for what it runs"))
+            Back::Failed(say(
+                "MF0523",
+                what,
+                "see `midflight nodes` for what it runs",
+            ))
         }
     }
 }

@@ -26,7 +26,11 @@ pub struct Payload {
 impl From<Bundle> for Payload {
     fn from(bundle: Bundle) -> Self {
         let digest = bundle.digest().to_string();
-        let blobs = bundle.blobs.into_iter().map(|(digest, bytes)| (digest.to_string(), bytes.into())).collect();
+        let blobs = bundle
+            .blobs
+            .into_iter()
+            .map(|(digest, bytes)| (digest.to_string(), bytes.into()))
+            .collect();
         Self {
             manifest: bundle.manifest,
             digest,
@@ -46,7 +50,9 @@ impl Payload {
             manifest: self.manifest_bytes.clone(),
             signatures: self.signatures.clone(),
         };
-        pb::StageRequest { body: Some(pb::stage_request::Body::Header(header)) }
+        pb::StageRequest {
+            body: Some(pb::stage_request::Body::Header(header)),
+        }
     }
 
     /// The messages that bring what is missing, as the node told it in answer to the header. Bytes are shared.
@@ -54,15 +60,26 @@ impl Payload {
         self: Arc<Self>,
         blobs: &[pb::BlobStatus],
     ) -> impl Iterator<Item = pb::StageRequest> + Send + use<> {
-        let received: BTreeMap<String, u64> = blobs.iter().map(|blob| (blob.digest.clone(), blob.received)).collect();
+        let received: BTreeMap<String, u64> = blobs
+            .iter()
+            .map(|blob| (blob.digest.clone(), blob.received))
+            .collect();
         (0..self.blobs.len()).flat_map(move |index| {
             let (digest, bytes) = self.blobs[index].clone();
-            let start = received.get(&digest).map_or(0, |bytes| usize::try_from(*bytes).unwrap_or(usize::MAX));
+            let start = received
+                .get(&digest)
+                .map_or(0, |bytes| usize::try_from(*bytes).unwrap_or(usize::MAX));
             let start = start.min(bytes.len());
             (start..bytes.len()).step_by(CHUNK).map(move |offset| {
                 let data = bytes.slice(offset..bytes.len().min(offset + CHUNK));
-                let chunk = pb::BlobChunk { digest: digest.clone(), offset: offset as u64, data };
-                pb::StageRequest { body: Some(pb::stage_request::Body::Chunk(chunk)) }
+                let chunk = pb::BlobChunk {
+                    digest: digest.clone(),
+                    offset: offset as u64,
+                    data,
+                };
+                pb::StageRequest {
+                    body: Some(pb::stage_request::Body::Chunk(chunk)),
+                }
             })
         })
     }
@@ -77,7 +94,11 @@ mod tests {
             "schema": 1, "name": "demo", "from": "1", "to": "2", "world": midflight_patch::WORLD,
             "modules": [], "start": [], "listen": null,
         });
-        let blobs = sizes.iter().enumerate().map(|(i, size)| (format!("b{i}"), vec![7u8; *size].into())).collect();
+        let blobs = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, size)| (format!("b{i}"), vec![7u8; *size].into()))
+            .collect();
         Arc::new(Payload {
             manifest: serde_json::from_value(manifest).unwrap(),
             digest: "sha256:0".into(),
@@ -95,7 +116,9 @@ mod tests {
         };
         let blobs: Vec<_> = received.iter().map(status).collect();
         let chunk = |request: pb::StageRequest| match request.body {
-            Some(pb::stage_request::Body::Chunk(chunk)) => (chunk.digest, chunk.offset, chunk.data.len()),
+            Some(pb::stage_request::Body::Chunk(chunk)) => {
+                (chunk.digest, chunk.offset, chunk.data.len())
+            }
             other => panic!("{other:?}"),
         };
         payload.clone().missing(&blobs).map(chunk).collect()
@@ -104,10 +127,17 @@ mod tests {
     #[test]
     fn staging_goes_on_where_the_node_stopped() {
         let payload = payload(&[CHUNK + 10, 5]);
-        let all = [("b0".to_owned(), 0, CHUNK), ("b0".to_owned(), CHUNK as u64, 10), ("b1".to_owned(), 0, 5)];
+        let all = [
+            ("b0".to_owned(), 0, CHUNK),
+            ("b0".to_owned(), CHUNK as u64, 10),
+            ("b1".to_owned(), 0, 5),
+        ];
         assert_eq!(offsets(&payload, &[]), all);
         let rest = [("b0".to_owned(), 100, CHUNK - 90), ("b1".to_owned(), 3, 2)];
         assert_eq!(offsets(&payload, &[("b0", 100), ("b1", 3)]), rest);
-        assert_eq!(offsets(&payload, &[("b0", CHUNK as u64 + 10), ("b1", u64::MAX)]), []);
+        assert_eq!(
+            offsets(&payload, &[("b0", CHUNK as u64 + 10), ("b1", u64::MAX)]),
+            []
+        );
     }
 }

@@ -6,129 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::budget::Budget;
-use crate::engine::event::{Cause, Fact, Health, RollbackCounts};
+use crate::engine::event::{Cause, Fact, Health};
 use crate::engine::gate;
+pub use crate::engine::moves::{Action, Back, Checked, Input, Upgraded, Wave};
+use crate::engine::nodes::{Node, Nodes};
 use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
 use crate::output::count;
 use crate::policy::{Gate, Policy};
-
-/// What can happen to a rollout. Nodes are indices into the plan.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Begin with the first wave.
-    Start,
-    /// Put every changed node back, because a person asks for it.
-    RollBack(String),
-    /// Stop, because a person asks for it.
-    Abort(String),
-    /// The upgrade of a node came to an end.
-    Upgraded(usize, Upgraded),
-    /// The bake is over.
-    Baked,
-    /// A node answered for its gate, or did not.
-    Checked(usize, Checked),
-    /// A node confirmed, or did not.
-    Confirmed(usize, Result<(), Cause>),
-    /// A node finished, or did not.
-    Finished(usize, Result<(), Cause>),
-    /// A node rolled back, or did not.
-    RolledBack(usize, Back),
-}
-
-/// How the upgrade of a node ended.
-#[derive(Clone, Debug)]
-pub enum Upgraded {
-    /// The new code runs. The pause in microseconds, when the node told it.
-    Probation(Option<u64>),
-    /// The new code ran before.
-    AlreadyCurrent,
-    /// Nothing changed on the node.
-    Untouched(Cause),
-    /// The node said no.
-    Refused(Cause),
-    /// It failed, and the new code runs, or may run.
-    Changed(Cause),
-    /// The node was lost, and what it runs is not known.
-    Unknown(Cause),
-}
-
-/// How a node answered for its gate.
-#[derive(Clone, Debug)]
-pub enum Checked {
-    /// Its counts since resume.
-    Health(Health),
-    /// It restarted before confirm, and runs the old code again.
-    Restarted(Cause),
-    /// It did not answer.
-    Unknown(Cause),
-}
-
-/// How the rollback of a node ended.
-#[derive(Clone, Debug)]
-pub enum Back {
-    /// The old code runs.
-    RolledBack(RollbackCounts),
-    /// The rollout had changed nothing there.
-    Untouched,
-    /// What runs came after this rollout.
-    Superseded(Cause),
-    /// The old code runs, and some actors are held on the newer.
-    Held(Cause, RollbackCounts),
-    /// The node refused.
-    Failed(Cause),
-    /// The node could not be reached.
-    Unreached(Cause),
-}
-
-/// What follows from an input, in order.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// To be in the journal before any action after it.
-    Record(Fact),
-    /// Stage and upgrade a node, up to resume.
-    Upgrade(usize),
-    /// Let so long pass, then give [`Input::Baked`].
-    Bake(Duration),
-    /// Ask a node for its health.
-    Check(usize),
-    /// Make the new code permanent on a node.
-    Confirm(usize),
-    /// Drop the old code on a node.
-    Finish(usize),
-    /// Put a node back.
-    Rollback(usize),
-    /// Abort what has not reached resume.
-    CancelUpgrades,
-    /// Give up confirms that have not been answered.
-    CancelConfirms,
-    /// The rollout is over.
-    End(RolloutState),
-}
-
-/// A wave of the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wave {
-    /// Its nodes, in the order in which they are started.
-    pub nodes: Vec<usize>,
-    /// How long they run the new code before the gate.
-    pub bake: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Node {
-    Pending,
-    Upgrading,
-    Probation,
-    Checking,
-    Confirming,
-    Confirmed,
-    Finishing,
-    /// `known`: that it was changed is certain.
-    RollingBack {
-        known: bool,
-    },
-    Settled(Outcome),
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
@@ -146,8 +30,7 @@ enum Stage {
 /// A rollout; see the module's text.
 #[derive(Debug)]
 pub struct Rollout {
-    names: Arc<[String]>,
-    nodes: Vec<Node>,
+    nodes: Nodes,
     waves: Vec<Wave>,
     gates: Vec<Gate>,
     budget: Budget,
@@ -158,24 +41,25 @@ pub struct Rollout {
     started: usize,
     health: Health,
     reason: String,
-    upgrading: u32,
-    waiting: u32,
-    rolling_back: u32,
     actions: Vec<Action>,
 }
 
 impl Rollout {
     /// A rollout that has not begun. `outcomes` are those of nodes that no wave holds: already current, unreachable.
     #[must_use]
-    pub fn new(names: Arc<[String]>, waves: Vec<Wave>, outcomes: &[(usize, Outcome)], policy: &Policy) -> Self {
-        let mut nodes = vec![Node::Pending; names.len()];
+    pub fn new(
+        names: Arc<[String]>,
+        waves: Vec<Wave>,
+        outcomes: &[(usize, Outcome)],
+        policy: &Policy,
+    ) -> Self {
+        let mut nodes = Nodes::new(names);
         for (node, outcome) in outcomes {
-            nodes[*node] = Node::Settled(*outcome);
+            nodes.set(*node, Node::Settled(*outcome));
         }
         // A plan holds at most as many nodes as an inventory may list, which fits 32 bits.
         let planned = waves.iter().map(|wave| wave.nodes.len()).sum::<usize>() as u32;
         Self {
-            names,
             nodes,
             waves,
             gates: policy.gates.clone(),
@@ -185,9 +69,6 @@ impl Rollout {
             started: 0,
             health: Health::default(),
             reason: String::new(),
-            upgrading: 0,
-            waiting: 0,
-            rolling_back: 0,
             actions: Vec::new(),
         }
     }
@@ -195,10 +76,18 @@ impl Rollout {
     /// A rollout that is to be rolled back and nothing else. `changed` are the nodes that it changed or may have changed;
     /// `known` says of which this is certain.
     #[must_use]
-    pub fn resumed(names: Arc<[String]>, changed: &[(usize, bool)], others: &[(usize, Outcome)], policy: &Policy) -> Self {
+    pub fn resumed(
+        names: Arc<[String]>,
+        changed: &[(usize, bool)],
+        others: &[(usize, Outcome)],
+        policy: &Policy,
+    ) -> Self {
         let mut rollout = Self::new(names, Vec::new(), others, policy);
         for (node, known) in changed {
-            rollout.nodes[*node] = if *known { Node::Probation } else { Node::Settled(Outcome::Unknown) };
+            let unknown = Node::Settled(Outcome::Unknown);
+            rollout
+                .nodes
+                .set(*node, if *known { Node::Probation } else { unknown });
         }
         rollout
     }
@@ -222,8 +111,21 @@ impl Rollout {
 
     fn start(&mut self) {
         if self.stage == Stage::Planned {
-            let (waves, nodes) = (self.waves.len(), self.waves.iter().map(|wave| wave.nodes.len()).sum::<usize>());
-            self.record_state(RolloutState::Running, format!("{} in {}", count(nodes as u64, "node"), count(waves as u64, "wave")));
+            let (waves, nodes) = (
+                self.waves.len(),
+                self.waves
+                    .iter()
+                    .map(|wave| wave.nodes.len())
+                    .sum::<usize>(),
+            );
+            self.record_state(
+                RolloutState::Running,
+                format!(
+                    "{} in {}",
+                    count(nodes as u64, "node"),
+                    count(waves as u64, "wave")
+                ),
+            );
             self.enter_wave(0);
         }
     }
@@ -232,7 +134,11 @@ impl Rollout {
         (self.wave, self.started, self.health) = (wave, 0, Health::default());
         if wave < self.waves.len() {
             self.stage = Stage::Upgrading;
-            self.record_wave(WaveStage::Upgrading, self.waves[wave].nodes.len(), Duration::ZERO);
+            self.record_wave(
+                WaveStage::Upgrading,
+                self.waves[wave].nodes.len(),
+                Duration::ZERO,
+            );
             return;
         }
         self.stage = Stage::Finishing;
@@ -241,7 +147,7 @@ impl Rollout {
 
     /// Asks all confirmed nodes to finish; false when there are none.
     fn finish_confirmed(&mut self) -> bool {
-        let confirmed: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node] == Node::Confirmed).collect();
+        let confirmed = self.nodes.all(|node| node == Node::Confirmed);
         for node in &confirmed {
             self.ask(*node, Node::Finishing, Phase::Finish, Action::Finish(*node));
         }
@@ -254,7 +160,8 @@ impl Rollout {
             match self.stage {
                 Stage::Upgrading => {
                     self.start_nodes();
-                    if self.upgrading > 0 || self.started < self.waves[self.wave].nodes.len() {
+                    if self.nodes.upgrading > 0 || self.started < self.waves[self.wave].nodes.len()
+                    {
                         return;
                     }
                     let bake = self.waves[self.wave].bake;
@@ -268,18 +175,22 @@ impl Rollout {
                         }
                     }
                 }
-                Stage::Gating if self.waiting == 0 => self.judge(),
-                Stage::Confirming if self.waiting == 0 => self.leave_wave(),
-                Stage::Finishing if self.waiting == 0 && self.rolling_back == 0 => {
+                Stage::Gating if self.nodes.waiting == 0 => self.judge(),
+                Stage::Confirming if self.nodes.waiting == 0 => self.leave_wave(),
+                Stage::Finishing if self.nodes.waiting == 0 && self.nodes.rolling_back == 0 => {
                     let reason = "every wave passed its gate and is confirmed".to_owned();
                     self.end(RolloutState::Succeeded, reason);
                 }
-                Stage::RollingBack if self.idle() => {
-                    let state = if self.all_back() { RolloutState::RolledBack } else { RolloutState::Failed };
+                Stage::RollingBack if self.nodes.idle() => {
+                    let state = if self.nodes.all_back() {
+                        RolloutState::RolledBack
+                    } else {
+                        RolloutState::Failed
+                    };
                     let reason = std::mem::take(&mut self.reason);
                     self.end(state, reason);
                 }
-                Stage::Aborting if self.idle() => {
+                Stage::Aborting if self.nodes.idle() => {
                     // What stays is finished: a node that is not cannot take another patch.
                     if self.finish_confirmed() {
                         return;
@@ -293,7 +204,7 @@ impl Rollout {
     }
 
     fn start_nodes(&mut self) {
-        while self.upgrading < self.budget.in_flight()
+        while self.nodes.upgrading < self.budget.in_flight()
             && let Some(node) = self.waves[self.wave].nodes.get(self.started).copied()
         {
             self.started += 1;
@@ -302,17 +213,21 @@ impl Rollout {
     }
 
     fn leave_wave(&mut self) {
-        self.record_wave(WaveStage::Done, self.of_wave(Node::Confirmed).len(), Duration::ZERO);
+        self.record_wave(
+            WaveStage::Done,
+            self.of_wave(Node::Confirmed).len(),
+            Duration::ZERO,
+        );
         self.enter_wave(self.wave + 1);
     }
 
     fn upgraded(&mut self, node: usize, result: Upgraded) {
-        if self.nodes[node] != Node::Upgrading {
+        if self.nodes.get(node) != Node::Upgrading {
             return;
         }
         match result {
             Upgraded::Probation(pause_us) => {
-                self.set(node, Node::Probation);
+                self.nodes.set(node, Node::Probation);
                 self.record_outcome(node, Outcome::InProbation, pause_us, None);
                 self.budget.healthy();
                 if !self.is_going_forward() {
@@ -362,13 +277,13 @@ impl Rollout {
     }
 
     fn checked(&mut self, node: usize, result: Checked) {
-        if self.nodes[node] != Node::Checking {
+        if self.nodes.get(node) != Node::Checking {
             return;
         }
         match result {
             Checked::Health(health) => {
                 self.health += health;
-                self.set(node, Node::Probation);
+                self.nodes.set(node, Node::Probation);
             }
             Checked::Restarted(cause) => {
                 self.settle(node, Outcome::RolledBack, Some(cause));
@@ -384,25 +299,38 @@ impl Rollout {
         let passed = reasons.is_empty();
         // Waves are counted by a policy's list, which fits 32 bits.
         let wave = self.wave as u32 + 1;
-        self.actions.push(Action::Record(Fact::Gate { wave, passed, health: self.health, reasons: reasons.clone() }));
+        self.actions.push(Action::Record(Fact::Gate {
+            wave,
+            passed,
+            health: self.health,
+            reasons: reasons.clone(),
+        }));
         if !passed {
-            return self.roll_back(format!("the gate of wave {wave} tripped: {}", reasons.join("; ")));
+            return self.roll_back(format!(
+                "the gate of wave {wave} tripped: {}",
+                reasons.join("; ")
+            ));
         }
         self.stage = Stage::Confirming;
         let nodes = self.of_wave(Node::Probation);
         self.record_wave(WaveStage::Confirming, nodes.len(), Duration::ZERO);
         for node in nodes {
-            self.ask(node, Node::Confirming, Phase::Confirm, Action::Confirm(node));
+            self.ask(
+                node,
+                Node::Confirming,
+                Phase::Confirm,
+                Action::Confirm(node),
+            );
         }
     }
 
     fn confirmed(&mut self, node: usize, result: Result<(), Cause>) {
-        if self.nodes[node] != Node::Confirming {
+        if self.nodes.get(node) != Node::Confirming {
             return;
         }
         match result {
             Ok(()) => {
-                self.set(node, Node::Confirmed);
+                self.nodes.set(node, Node::Confirmed);
                 self.record_outcome(node, Outcome::Confirmed, None, None);
                 if self.stage == Stage::RollingBack {
                     self.put_back(node, true);
@@ -421,18 +349,21 @@ impl Rollout {
     }
 
     fn finished(&mut self, node: usize, result: Result<(), Cause>) {
-        if self.nodes[node] != Node::Finishing {
+        if self.nodes.get(node) != Node::Finishing {
             return;
         }
-        self.set(node, Node::Settled(Outcome::Confirmed));
+        self.nodes.set(node, Node::Settled(Outcome::Confirmed));
         if let Err(cause) = result {
-            let node = self.names[node].clone();
-            self.actions.push(Action::Record(Fact::Trouble { node, cause }));
+            let node = self.nodes.name(node);
+            self.actions
+                .push(Action::Record(Fact::Trouble { node, cause }));
         }
     }
 
     fn rolled_back(&mut self, node: usize, result: Back) {
-        let Node::RollingBack { known } = self.nodes[node] else { return };
+        let Node::RollingBack { known } = self.nodes.get(node) else {
+            return;
+        };
         let (outcome, cause, counts) = match result {
             Back::RolledBack(counts) => (Outcome::RolledBack, None, Some(counts)),
             Back::Untouched => (Outcome::Untouched, None, None),
@@ -442,9 +373,15 @@ impl Rollout {
             Back::Unreached(cause) if known => (Outcome::RollbackFailed, Some(cause), None),
             Back::Unreached(cause) => (Outcome::Unknown, Some(cause), None),
         };
-        self.set(node, Node::Settled(outcome));
-        let node = self.names[node].clone();
-        self.actions.push(Action::Record(Fact::Node { node, outcome, pause_us: None, cause, rollback: counts }));
+        self.nodes.set(node, Node::Settled(outcome));
+        let node = self.nodes.name(node);
+        self.actions.push(Action::Record(Fact::Node {
+            node,
+            outcome,
+            pause_us: None,
+            cause,
+            rollback: counts,
+        }));
     }
 
     fn spend(&mut self, within: bool) {
@@ -458,13 +395,8 @@ impl Rollout {
             return;
         }
         self.stage = Stage::RollingBack;
-        let changed: Vec<(usize, bool)> = self.nodes.iter().enumerate().filter_map(|(node, state)| match state {
-            Node::Probation | Node::Checking | Node::Confirmed | Node::Finishing => Some((node, true)),
-            Node::Settled(Outcome::Unknown) => Some((node, false)),
-            Node::Settled(Outcome::Confirmed | Outcome::RollbackFailed | Outcome::Held) => Some((node, true)),
-            _ => None,
-        }).collect();
-        if !changed.is_empty() || !self.idle() {
+        let changed = self.nodes.changed();
+        if !changed.is_empty() || !self.nodes.idle() {
             self.record_state(RolloutState::RollingBack, reason.clone());
         }
         self.reason = reason;
@@ -476,27 +408,38 @@ impl Rollout {
     }
 
     fn abort(&mut self, reason: String) {
-        if !matches!(self.stage, Stage::Upgrading | Stage::Baking | Stage::Gating | Stage::Confirming) {
+        if !matches!(
+            self.stage,
+            Stage::Upgrading | Stage::Baking | Stage::Gating | Stage::Confirming
+        ) {
             return;
         }
         self.stage = Stage::Aborting;
         self.reason = reason;
         self.actions.push(Action::CancelUpgrades);
-        for node in 0..self.nodes.len() {
-            if matches!(self.nodes[node], Node::Probation | Node::Checking) {
-                self.put_back(node, true);
-            }
+        for node in self
+            .nodes
+            .all(|node| matches!(node, Node::Probation | Node::Checking))
+        {
+            self.put_back(node, true);
         }
     }
 
     /// Why the rollout stops, while it does; else why a single node is put back.
     #[must_use]
     pub fn reason(&self) -> &str {
-        if self.reason.is_empty() { "the node failed in this rollout" } else { &self.reason }
+        if self.reason.is_empty() {
+            "the node failed in this rollout"
+        } else {
+            &self.reason
+        }
     }
 
     fn is_going_forward(&self) -> bool {
-        !matches!(self.stage, Stage::RollingBack | Stage::Aborting | Stage::Ended)
+        !matches!(
+            self.stage,
+            Stage::RollingBack | Stage::Aborting | Stage::Ended
+        )
     }
 
     fn end(&mut self, state: RolloutState, reason: String) {
@@ -505,70 +448,65 @@ impl Rollout {
         self.actions.push(Action::End(state));
     }
 
-    fn idle(&self) -> bool {
-        self.upgrading == 0 && self.waiting == 0 && self.rolling_back == 0
-    }
-
-    /// Whether the rollout changed nodes and none of them is left on the new code.
-    fn all_back(&self) -> bool {
-        let is = |wanted: Outcome| self.nodes.contains(&Node::Settled(wanted));
-        let unresolved = |node: &Node| matches!(node, Node::Settled(outcome) if outcome.is_unresolved());
-        is(Outcome::RolledBack) && !self.nodes.iter().any(unresolved)
-    }
-
     fn of_wave(&self, state: Node) -> Vec<usize> {
-        let nodes = &self.waves[self.wave].nodes;
-        nodes.iter().copied().filter(|node| self.nodes[*node] == state).collect()
+        self.nodes.those(&self.waves[self.wave].nodes, state)
     }
 
     fn put_back(&mut self, node: usize, known: bool) {
-        self.ask(node, Node::RollingBack { known }, Phase::Rollback, Action::Rollback(node));
+        self.ask(
+            node,
+            Node::RollingBack { known },
+            Phase::Rollback,
+            Action::Rollback(node),
+        );
     }
 
     fn ask(&mut self, node: usize, state: Node, phase: Phase, action: Action) {
-        self.set(node, state);
-        self.actions.push(Action::Record(Fact::Ask { node: self.names[node].clone(), phase }));
+        self.nodes.set(node, state);
+        self.actions.push(Action::Record(Fact::Ask {
+            node: self.nodes.name(node),
+            phase,
+        }));
         self.actions.push(action);
     }
 
     fn settle(&mut self, node: usize, outcome: Outcome, cause: Option<Cause>) {
-        self.set(node, Node::Settled(outcome));
+        self.nodes.set(node, Node::Settled(outcome));
         self.record_outcome(node, outcome, None, cause);
     }
 
-    fn set(&mut self, node: usize, state: Node) {
-        let former = std::mem::replace(&mut self.nodes[node], state);
-        if let Some(count) = self.counter(former) {
-            *count -= 1;
-        }
-        if let Some(count) = self.counter(state) {
-            *count += 1;
-        }
-    }
-
-    fn counter(&mut self, state: Node) -> Option<&mut u32> {
-        match state {
-            Node::Upgrading => Some(&mut self.upgrading),
-            Node::Checking | Node::Confirming | Node::Finishing => Some(&mut self.waiting),
-            Node::RollingBack { .. } => Some(&mut self.rolling_back),
-            Node::Pending | Node::Probation | Node::Confirmed | Node::Settled(_) => None,
-        }
-    }
-
     fn record_state(&mut self, state: RolloutState, reason: String) {
-        self.actions.push(Action::Record(Fact::State { state, reason }));
+        self.actions
+            .push(Action::Record(Fact::State { state, reason }));
     }
 
     fn record_wave(&mut self, stage: WaveStage, nodes: usize, bake: Duration) {
         let bake_ms = u64::try_from(bake.as_millis()).unwrap_or(u64::MAX);
         // See `new` and `judge` for why these fit 32 bits.
         let (wave, nodes) = (self.wave as u32 + 1, nodes as u32);
-        self.actions.push(Action::Record(Fact::Wave { wave, stage, nodes, bake_ms }));
+        self.actions.push(Action::Record(Fact::Wave {
+            wave,
+            stage,
+            nodes,
+            bake_ms,
+        }));
     }
 
-    fn record_outcome(&mut self, node: usize, outcome: Outcome, pause_us: Option<u64>, cause: Option<Cause>) {
-        let node = self.names[node].clone();
-        self.actions.push(Action::Record(Fact::Node { node, outcome, pause_us, cause, rollback: None }));
+    fn record_outcome(
+        &mut self,
+        node: usize,
+        outcome: Outcome,
+        pause_us: Option<u64>,
+        cause: Option<Cause>,
+    ) {
+        let node = self.nodes.name(node);
+        self.actions.push(Action::Record(Fact::Node {
+            node,
+            outcome,
+            pause_us,
+            cause,
+            rollback: None,
+        }));
     }
 }
 

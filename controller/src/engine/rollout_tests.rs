@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::event::RollbackCounts;
 
 fn rollout(waves: &[usize]) -> Rollout {
     rollout_with(waves, &Policy::default())
@@ -12,7 +13,10 @@ fn rollout_with(waves: &[usize], policy: &Policy) -> Rollout {
     let total: usize = waves.iter().sum();
     let names: Arc<[String]> = (0..total).map(|node| format!("n{node}")).collect();
     let mut next = 0..total;
-    let wave = |size: &usize| Wave { nodes: next.by_ref().take(*size).collect(), bake: Duration::from_secs(5) };
+    let wave = |size: &usize| Wave {
+        nodes: next.by_ref().take(*size).collect(),
+        bake: Duration::from_secs(5),
+    };
     Rollout::new(names, waves.iter().map(wave).collect(), &[], policy)
 }
 
@@ -58,20 +62,41 @@ fn healthy() -> Checked {
 fn a_healthy_rollout_goes_wave_by_wave() {
     let mut r = rollout(&[1, 2]);
     assert_eq!(step(&mut r, Input::Start), ["running", "upgrade 0"]);
-    assert_eq!(step(&mut r, Input::Upgraded(0, Upgraded::Probation(Some(1)))), ["bake 5s"]);
+    assert_eq!(
+        step(&mut r, Input::Upgraded(0, Upgraded::Probation(Some(1)))),
+        ["bake 5s"]
+    );
     assert_eq!(step(&mut r, Input::Baked), ["check 0"]);
     assert_eq!(step(&mut r, Input::Checked(0, healthy())), ["confirm 0"]);
-    assert_eq!(step(&mut r, Input::Confirmed(0, Ok(()))), ["upgrade 1", "upgrade 2"]);
-    assert_eq!(step(&mut r, Input::Upgraded(2, Upgraded::Probation(None))), [""; 0]);
-    assert_eq!(step(&mut r, Input::Upgraded(1, Upgraded::Probation(None))), ["bake 5s"]);
+    assert_eq!(
+        step(&mut r, Input::Confirmed(0, Ok(()))),
+        ["upgrade 1", "upgrade 2"]
+    );
+    assert_eq!(
+        step(&mut r, Input::Upgraded(2, Upgraded::Probation(None))),
+        [""; 0]
+    );
+    assert_eq!(
+        step(&mut r, Input::Upgraded(1, Upgraded::Probation(None))),
+        ["bake 5s"]
+    );
     assert_eq!(step(&mut r, Input::Baked), ["check 1", "check 2"]);
     step(&mut r, Input::Checked(1, healthy()));
-    assert_eq!(step(&mut r, Input::Checked(2, healthy())), ["confirm 1", "confirm 2"]);
+    assert_eq!(
+        step(&mut r, Input::Checked(2, healthy())),
+        ["confirm 1", "confirm 2"]
+    );
     step(&mut r, Input::Confirmed(1, Ok(())));
-    assert_eq!(step(&mut r, Input::Confirmed(2, Ok(()))), ["finish 0", "finish 1", "finish 2"]);
+    assert_eq!(
+        step(&mut r, Input::Confirmed(2, Ok(()))),
+        ["finish 0", "finish 1", "finish 2"]
+    );
     step(&mut r, Input::Finished(0, Ok(())));
     step(&mut r, Input::Finished(1, Err(cause())));
-    assert_eq!(step(&mut r, Input::Finished(2, Ok(()))), ["succeeded", "end succeeded"]);
+    assert_eq!(
+        step(&mut r, Input::Finished(2, Ok(()))),
+        ["succeeded", "end succeeded"]
+    );
 }
 
 #[test]
@@ -79,7 +104,10 @@ fn a_canary_that_fails_before_anything_changed_ends_the_rollout_at_once() {
     let mut r = rollout(&[1, 2]);
     step(&mut r, Input::Start);
     let words = step(&mut r, Input::Upgraded(0, Upgraded::Untouched(cause())));
-    assert_eq!(words, ["cancel upgrades", "cancel confirms", "failed", "end failed"]);
+    assert_eq!(
+        words,
+        ["cancel upgrades", "cancel confirms", "failed", "end failed"]
+    );
 }
 
 #[test]
@@ -92,11 +120,29 @@ fn a_tripped_gate_rolls_back_confirmed_waves_too() {
     step(&mut r, Input::Confirmed(0, Ok(())));
     step(&mut r, Input::Upgraded(1, Upgraded::Probation(None)));
     step(&mut r, Input::Baked);
-    let parked = Checked::Health(Health { parked: 1, ..Health::default() });
+    let parked = Checked::Health(Health {
+        parked: 1,
+        ..Health::default()
+    });
     let words = step(&mut r, Input::Checked(1, parked));
-    assert_eq!(words, ["rolling_back", "cancel upgrades", "cancel confirms", "rollback 0", "rollback 1"]);
-    step(&mut r, Input::RolledBack(1, Back::RolledBack(RollbackCounts::default())));
-    let words = step(&mut r, Input::RolledBack(0, Back::RolledBack(RollbackCounts::default())));
+    assert_eq!(
+        words,
+        [
+            "rolling_back",
+            "cancel upgrades",
+            "cancel confirms",
+            "rollback 0",
+            "rollback 1"
+        ]
+    );
+    step(
+        &mut r,
+        Input::RolledBack(1, Back::RolledBack(RollbackCounts::default())),
+    );
+    let words = step(
+        &mut r,
+        Input::RolledBack(0, Back::RolledBack(RollbackCounts::default())),
+    );
     assert_eq!(words, ["rolled_back", "end rolled_back"]);
 }
 
@@ -105,8 +151,14 @@ fn a_node_that_resumes_while_the_rollout_rolls_back_is_rolled_back_too() {
     let mut r = rollout(&[2]);
     step(&mut r, Input::Start);
     let words = step(&mut r, Input::Upgraded(0, Upgraded::Untouched(cause())));
-    assert_eq!(words, ["rolling_back", "cancel upgrades", "cancel confirms"]);
-    assert_eq!(step(&mut r, Input::Upgraded(1, Upgraded::Probation(None))), ["rollback 1"]);
+    assert_eq!(
+        words,
+        ["rolling_back", "cancel upgrades", "cancel confirms"]
+    );
+    assert_eq!(
+        step(&mut r, Input::Upgraded(1, Upgraded::Probation(None))),
+        ["rollback 1"]
+    );
     let failed = step(&mut r, Input::RolledBack(1, Back::Unreached(cause())));
     assert_eq!(failed, ["failed", "end failed"]);
 }
@@ -120,11 +172,20 @@ fn an_abort_leaves_what_is_confirmed_and_finishes_it() {
     step(&mut r, Input::Checked(0, healthy()));
     step(&mut r, Input::Confirmed(0, Ok(())));
     step(&mut r, Input::Upgraded(1, Upgraded::Probation(None)));
-    assert_eq!(step(&mut r, Input::Abort("enough".into())), ["cancel upgrades", "rollback 1"]);
+    assert_eq!(
+        step(&mut r, Input::Abort("enough".into())),
+        ["cancel upgrades", "rollback 1"]
+    );
     step(&mut r, Input::Upgraded(2, Upgraded::Untouched(cause())));
-    let words = step(&mut r, Input::RolledBack(1, Back::RolledBack(RollbackCounts::default())));
+    let words = step(
+        &mut r,
+        Input::RolledBack(1, Back::RolledBack(RollbackCounts::default())),
+    );
     assert_eq!(words, ["finish 0"]);
-    assert_eq!(step(&mut r, Input::Finished(0, Ok(()))), ["aborted", "end aborted"]);
+    assert_eq!(
+        step(&mut r, Input::Finished(0, Ok(()))),
+        ["aborted", "end aborted"]
+    );
 }
 
 #[test]
@@ -138,8 +199,14 @@ fn within_the_budget_a_failed_node_is_put_back_alone_and_the_rollout_goes_on() {
     step(&mut r, Input::Baked);
     step(&mut r, Input::Checked(0, healthy()));
     step(&mut r, Input::Confirmed(0, Ok(())));
-    assert_eq!(step(&mut r, Input::Upgraded(1, Upgraded::Changed(cause()))), ["rollback 1"]);
-    assert_eq!(step(&mut r, Input::Upgraded(2, Upgraded::Probation(None))), ["bake 5s"]);
+    assert_eq!(
+        step(&mut r, Input::Upgraded(1, Upgraded::Changed(cause()))),
+        ["rollback 1"]
+    );
+    assert_eq!(
+        step(&mut r, Input::Upgraded(2, Upgraded::Probation(None))),
+        ["bake 5s"]
+    );
 }
 
 #[test]
@@ -161,7 +228,12 @@ fn late_answers_of_a_rollout_that_is_over_change_nothing() {
 }
 
 /// Answers every action at random, and gives the last state with what each node was left with.
-fn play(seed: &[u8], waves: &[usize], min_sample: u32, abort_at: usize) -> (Option<RolloutState>, Vec<Node>, usize) {
+fn play(
+    seed: &[u8],
+    waves: &[usize],
+    min_sample: u32,
+    abort_at: usize,
+) -> (Option<RolloutState>, Vec<Node>, usize) {
     let mut policy = Policy::default();
     policy.failure_budget.min_sample = min_sample;
     policy.failure_budget.max = crate::policy::Amount::Nodes(2);
@@ -172,26 +244,45 @@ fn play(seed: &[u8], waves: &[usize], min_sample: u32, abort_at: usize) -> (Opti
     let (mut end, mut most, mut steps) = (None, 0, 0);
     while let Some(index) = (!open.is_empty()).then(|| usize::from(roll()) % open.len()) {
         let input = match open.swap_remove(index) {
-            Action::Upgrade(node) => Input::Upgraded(node, match roll() % 16 {
-                0 => Upgraded::Untouched(cause()),
-                1 => Upgraded::Unknown(cause()),
-                2 => Upgraded::Changed(cause()),
-                3 => Upgraded::AlreadyCurrent,
-                _ => Upgraded::Probation(None),
-            }),
+            Action::Upgrade(node) => Input::Upgraded(
+                node,
+                match roll() % 16 {
+                    0 => Upgraded::Untouched(cause()),
+                    1 => Upgraded::Unknown(cause()),
+                    2 => Upgraded::Changed(cause()),
+                    3 => Upgraded::AlreadyCurrent,
+                    _ => Upgraded::Probation(None),
+                },
+            ),
             Action::Bake(_) => Input::Baked,
-            Action::Check(node) => Input::Checked(node, match roll() % 32 {
-                0 => Checked::Unknown(cause()),
-                1 => Checked::Restarted(cause()),
-                2 => Checked::Health(Health { traps: 1, ..Health::default() }),
-                _ => healthy(),
-            }),
-            Action::Confirm(node) => Input::Confirmed(node, if roll() % 32 == 0 { Err(cause()) } else { Ok(()) }),
+            Action::Check(node) => Input::Checked(
+                node,
+                match roll() % 32 {
+                    0 => Checked::Unknown(cause()),
+                    1 => Checked::Restarted(cause()),
+                    2 => Checked::Health(Health {
+                        traps: 1,
+                        ..Health::default()
+                    }),
+                    _ => healthy(),
+                },
+            ),
+            Action::Confirm(node) => Input::Confirmed(
+                node,
+                if roll() % 32 == 0 {
+                    Err(cause())
+                } else {
+                    Ok(())
+                },
+            ),
             Action::Finish(node) => Input::Finished(node, Ok(())),
-            Action::Rollback(node) => Input::RolledBack(node, match roll() % 8 {
-                0 => Back::Unreached(cause()),
-                _ => Back::RolledBack(RollbackCounts::default()),
-            }),
+            Action::Rollback(node) => Input::RolledBack(
+                node,
+                match roll() % 8 {
+                    0 => Back::Unreached(cause()),
+                    _ => Back::RolledBack(RollbackCounts::default()),
+                },
+            ),
             Action::End(state) => {
                 end = Some(state);
                 continue;
@@ -203,9 +294,9 @@ fn play(seed: &[u8], waves: &[usize], min_sample: u32, abort_at: usize) -> (Opti
         if steps == abort_at {
             open.extend(r.step(Input::Abort("enough".into())));
         }
-        most = most.max(r.upgrading as usize);
+        most = most.max(r.nodes.upgrading as usize);
     }
-    (end, r.nodes, most)
+    (end, r.nodes.into_states(), most)
 }
 
 proptest! {

@@ -12,14 +12,31 @@ use crate::transport::{CallError, Target, Transport};
 
 /// Nodes that are not connected yet, in the same order.
 #[must_use]
-pub fn links(targets: &[Target], transport: &Arc<dyn Transport>, policy: &Policy) -> Vec<Arc<Link>> {
+pub fn links(
+    targets: &[Target],
+    transport: &Arc<dyn Transport>,
+    policy: &Policy,
+) -> Vec<Arc<Link>> {
     let connect = policy.timeouts.connect.get();
-    targets.iter().map(|target| Arc::new(Link::new(target.clone(), transport.clone(), connect))).collect()
+    targets
+        .iter()
+        .map(|target| Arc::new(Link::new(target.clone(), transport.clone(), connect)))
+        .collect()
 }
 
 /// What each node says of itself. A node has twice the connect timeout: once to connect, once to answer.
-pub async fn survey(links: &[Arc<Link>], policy: &Policy) -> Vec<Result<pb::DescribeResponse, CallError>> {
+pub async fn survey(
+    links: &[Arc<Link>],
+    policy: &Policy,
+) -> Vec<Result<pb::DescribeResponse, CallError>> {
     let limit = policy.timeouts.connect.get() * 2;
-    let ask = |link: Arc<Link>| async move { link.once(limit, |agent| async move { agent.describe().await }).await };
-    futures::stream::iter(links.iter().cloned()).map(ask).buffered(policy.concurrency.max(1) as usize).collect().await
+    let ask = |link: Arc<Link>| async move {
+        link.once(limit, |agent| async move { agent.describe().await })
+            .await
+    };
+    futures::stream::iter(links.iter().cloned())
+        .map(ask)
+        .buffered(policy.concurrency.max(1) as usize)
+        .collect()
+        .await
 }

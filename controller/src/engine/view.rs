@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::engine::event::{Cause, Event, Fact, Health, Owner, PauseMs, Planned, RollbackCounts, Summary};
+use crate::engine::event::{
+    Cause, Event, Fact, Health, Owner, PauseMs, Planned, RollbackCounts, Summary,
+};
 use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
 use crate::exit::Exit;
 
@@ -114,7 +116,12 @@ impl View {
                 self.summary = None;
             }
             Fact::State { state, reason } => (self.state, self.reason) = (*state, reason.clone()),
-            Fact::Wave { wave, stage, bake_ms, .. } => {
+            Fact::Wave {
+                wave,
+                stage,
+                bake_ms,
+                ..
+            } => {
                 if let Some(wave) = self.wave(*wave) {
                     (wave.stage, wave.since_ms) = (Some(*stage), event.time_ms);
                     wave.bake_ms = wave.bake_ms.max(*bake_ms);
@@ -125,7 +132,13 @@ impl View {
                     node.asked = Some(*phase);
                 }
             }
-            Fact::Node { node, outcome, pause_us, cause, rollback } => {
+            Fact::Node {
+                node,
+                outcome,
+                pause_us,
+                cause,
+                rollback,
+            } => {
                 if let Some(node) = self.node_mut(node) {
                     node.outcome = *outcome;
                     node.asked = None;
@@ -136,7 +149,12 @@ impl View {
                 }
             }
             Fact::Trouble { node, cause } => self.troubles.push((node.clone(), cause.clone())),
-            Fact::Gate { wave, passed, health, .. } => {
+            Fact::Gate {
+                wave,
+                passed,
+                health,
+                ..
+            } => {
                 if let Some(wave) = self.wave(*wave) {
                     wave.gate = Some((*passed, *health));
                 }
@@ -157,11 +175,22 @@ impl View {
             rollback: None,
         };
         self.nodes = planned.nodes.iter().map(node).collect();
-        self.index = self.nodes.iter().enumerate().map(|(index, node)| (node.name.clone(), index)).collect();
+        self.index = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (node.name.clone(), index))
+            .collect();
         for (number, names) in (1..).zip(&planned.waves) {
             // A plan's nodes fit 32 bits.
             let nodes = names.len() as u32;
-            self.waves.push(WaveView { nodes, stage: None, bake_ms: 0, since_ms: 0, gate: None });
+            self.waves.push(WaveView {
+                nodes,
+                stage: None,
+                bake_ms: 0,
+                since_ms: 0,
+                gate: None,
+            });
             for name in names {
                 if let Some(node) = self.node_mut(name) {
                     node.wave = Some(number);
@@ -200,17 +229,28 @@ impl View {
     #[must_use]
     pub fn changed(&self) -> Vec<(usize, bool)> {
         let changed = |node: &NodeView| match (node.outcome, node.asked) {
-            (Outcome::InProbation | Outcome::Confirmed | Outcome::Held | Outcome::RollbackFailed, _) => Some(true),
-            (Outcome::Unknown | Outcome::Superseded | Outcome::Unrecognised, _) | (Outcome::Pending, Some(_)) => Some(false),
+            (
+                Outcome::InProbation | Outcome::Confirmed | Outcome::Held | Outcome::RollbackFailed,
+                _,
+            ) => Some(true),
+            (Outcome::Unknown | Outcome::Superseded | Outcome::Unrecognised, _)
+            | (Outcome::Pending, Some(_)) => Some(false),
             _ => None,
         };
-        self.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, changed(node)?))).collect()
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| Some((index, changed(node)?)))
+            .collect()
     }
 
     /// Nodes that are neither confirmed nor back on the old code, or may not be.
     #[must_use]
     pub fn unresolved(&self) -> Vec<&NodeView> {
-        let open = |node: &&NodeView| node.outcome.is_unresolved() || (node.outcome == Outcome::Pending && node.asked.is_some());
+        let open = |node: &&NodeView| {
+            node.outcome.is_unresolved()
+                || (node.outcome == Outcome::Pending && node.asked.is_some())
+        };
         self.nodes.iter().filter(open).collect()
     }
 
@@ -226,10 +266,19 @@ impl View {
         let mut pauses: Vec<u64> = self.nodes.iter().filter_map(|node| node.pause_us).collect();
         pauses.sort_unstable();
         let last = pauses.len().checked_sub(1)?;
-        let rank = |percent: usize| pauses[(pauses.len() * percent).div_ceil(100).saturating_sub(1).min(last)];
+        let rank = |percent: usize| {
+            pauses[(pauses.len() * percent)
+                .div_ceil(100)
+                .saturating_sub(1)
+                .min(last)]
+        };
         // Pauses are far below 2^52 microseconds.
         let ms = |micros: u64| micros as f64 / 1_000.0;
-        Some(PauseMs { p50: ms(rank(50)), p99: ms(rank(99)), max: ms(pauses[last]) })
+        Some(PauseMs {
+            p50: ms(rank(50)),
+            p99: ms(rank(99)),
+            max: ms(pauses[last]),
+        })
     }
 
     /// What it came to, as of the last event.

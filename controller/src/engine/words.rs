@@ -71,7 +71,10 @@ impl RolloutState {
     /// Whether nothing more happens by itself.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::RolledBack | Self::Aborted | Self::Failed)
+        matches!(
+            self,
+            Self::Succeeded | Self::RolledBack | Self::Aborted | Self::Failed
+        )
     }
 }
 
@@ -127,7 +130,12 @@ impl Outcome {
     pub fn is_unresolved(self) -> bool {
         matches!(
             self,
-            Self::InProbation | Self::Unknown | Self::Held | Self::RollbackFailed | Self::Superseded | Self::Unrecognised
+            Self::InProbation
+                | Self::Unknown
+                | Self::Held
+                | Self::RollbackFailed
+                | Self::Superseded
+                | Self::Unrecognised
         )
     }
 }
@@ -202,7 +210,13 @@ mod tests {
             let text = serde_json::to_string(&outcome).unwrap();
             assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
         }
-        assert_eq!(serde_json::from_str::<Phase>("\"barrier\"").unwrap(), Phase::Unrecognised);
-        assert_eq!(serde_json::to_string(&Outcome::Unknown).unwrap(), "\"unknown\"");
+        assert_eq!(
+            serde_json::from_str::<Phase>("\"barrier\"").unwrap(),
+            Phase::Unrecognised
+        );
+        assert_eq!(
+            serde_json::to_string(&Outcome::Unknown).unwrap(),
+            "\"unknown\""
+        );
     }
 }

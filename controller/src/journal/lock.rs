@@ -28,7 +28,12 @@ impl Lock {
         std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let path = folder.join(rollout.as_str());
         let mut options = OpenOptions::new();
-        let file = options.create(true).append(true).mode(0o600).open(&path).map_err(Error::io("open", &path))?;
+        let file = options
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file, path })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

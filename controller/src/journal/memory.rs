@@ -17,24 +17,44 @@ pub struct Memory {
 
 impl Journal for Memory {
     fn append(&mut self, events: &[Event]) -> Result<(), Error> {
-        if self.full_after.is_some_and(|most| self.events.len() + events.len() > most) {
+        if self
+            .full_after
+            .is_some_and(|most| self.events.len() + events.len() > most)
+        {
             let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(Error::Io { action: "write", path: "memory".into(), source });
+            return Err(Error::Io {
+                action: "write",
+                path: "memory".into(),
+                source,
+            });
         }
         for event in events {
-            self.events.insert((event.rollout.clone(), event.seq), event.clone());
+            self.events
+                .insert((event.rollout.clone(), event.seq), event.clone());
         }
         Ok(())
     }
 
     fn read(&self, rollout: &RolloutId, cursor: u64) -> Result<Vec<Event>, Error> {
         let range = (rollout.clone(), cursor.saturating_add(1))..=(rollout.clone(), u64::MAX);
-        Ok(self.events.range(range).map(|(_, event)| event.clone()).collect())
+        Ok(self
+            .events
+            .range(range)
+            .map(|(_, event)| event.clone())
+            .collect())
     }
 
     fn rollouts(&self, most: u32) -> Result<Vec<RolloutId>, Error> {
-        let mut first: Vec<_> = self.events.values().filter(|event| event.seq == 1).collect();
+        let mut first: Vec<_> = self
+            .events
+            .values()
+            .filter(|event| event.seq == 1)
+            .collect();
         first.sort_by_key(|event| std::cmp::Reverse(event.time_ms));
-        Ok(first.into_iter().take(most as usize).map(|event| event.rollout.clone()).collect())
+        Ok(first
+            .into_iter()
+            .take(most as usize)
+            .map(|event| event.rollout.clone())
+            .collect())
     }
 }

@@ -26,17 +26,32 @@ impl Sqlite {
     /// # Errors
     /// [`Error::Io`], [`Error::Journal`], [`Error::JournalLayout`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |action| move |source| Error::Journal { action, path: path.to_owned(), source };
+        let failed = |action| {
+            move |source| Error::Journal {
+                action,
+                path: path.to_owned(),
+                source,
+            }
+        };
         make_private(path)?;
         let connection = Connection::open(path).map_err(failed("open"))?;
-        connection.busy_timeout(Duration::from_secs(10)).map_err(failed("open"))?;
-        connection.pragma_update(None, "journal_mode", "wal").map_err(failed("open"))?;
-        connection.pragma_update(None, "synchronous", "full").map_err(failed("open"))?;
+        connection
+            .busy_timeout(Duration::from_secs(10))
+            .map_err(failed("open"))?;
+        connection
+            .pragma_update(None, "journal_mode", "wal")
+            .map_err(failed("open"))?;
+        connection
+            .pragma_update(None, "synchronous", "full")
+            .map_err(failed("open"))?;
         let layout: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(failed("open"))?;
         if layout > LAYOUT {
-            return Err(Error::JournalLayout { path: path.to_owned(), layout });
+            return Err(Error::JournalLayout {
+                path: path.to_owned(),
+                layout,
+            });
         }
         connection
             .execute_batch(
@@ -50,12 +65,19 @@ impl Sqlite {
                  PRAGMA user_version = 1;",
             )
             .map_err(failed("open"))?;
-        Ok(Self { path: path.to_owned(), connection })
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+        })
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> Error + use<> {
         let path = self.path.clone();
-        move |source| Error::Journal { action, path: path.clone(), source }
+        move |source| Error::Journal {
+            action,
+            path: path.clone(),
+            source,
+        }
     }
 }
 
@@ -65,14 +87,21 @@ impl Journal for Sqlite {
         let transaction = self.connection.transaction().map_err(&failed)?;
         {
             let mut insert = transaction
-                .prepare_cached("INSERT INTO event (rollout, seq, time_ms, json) VALUES (?1, ?2, ?3, ?4)")
+                .prepare_cached(
+                    "INSERT INTO event (rollout, seq, time_ms, json) VALUES (?1, ?2, ?3, ?4)",
+                )
                 .map_err(&failed)?;
             for event in events {
                 let (rollout, seq) = (event.rollout.to_string(), event.seq);
-                let json = serde_json::to_string(event)
-                    .map_err(|source| Error::JournalRecord { rollout: rollout.clone(), seq, source })?;
+                let json = serde_json::to_string(event).map_err(|source| Error::JournalRecord {
+                    rollout: rollout.clone(),
+                    seq,
+                    source,
+                })?;
                 // Sequence numbers and milliseconds stay far below 2^63.
-                insert.execute(params![rollout, seq as i64, event.time_ms as i64, json]).map_err(&failed)?;
+                insert
+                    .execute(params![rollout, seq as i64, event.time_ms as i64, json])
+                    .map_err(&failed)?;
             }
         }
         transaction.commit().map_err(failed)
@@ -82,11 +111,15 @@ impl Journal for Sqlite {
         let failed = self.failed("read");
         let mut select = self
             .connection
-            .prepare_cached("SELECT seq, json FROM event WHERE rollout = ?1 AND seq > ?2 ORDER BY seq")
+            .prepare_cached(
+                "SELECT seq, json FROM event WHERE rollout = ?1 AND seq > ?2 ORDER BY seq",
+            )
             .map_err(&failed)?;
         let cursor = i64::try_from(cursor).unwrap_or(i64::MAX);
         let rows = select
-            .query_map(params![rollout.as_str(), cursor], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+            .query_map(params![rollout.as_str(), cursor], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+            })
             .map_err(&failed)?;
         let mut events = Vec::new();
         for row in rows {
@@ -107,7 +140,9 @@ impl Journal for Sqlite {
             .connection
             .prepare_cached("SELECT rollout FROM event WHERE seq = 1 ORDER BY time_ms DESC, rollout DESC LIMIT ?1")
             .map_err(&failed)?;
-        let rows = select.query_map(params![most], |row| row.get::<_, String>(0)).map_err(&failed)?;
+        let rows = select
+            .query_map(params![most], |row| row.get::<_, String>(0))
+            .map_err(&failed)?;
         let mut ids = Vec::new();
         for row in rows {
             ids.push(row.map_err(&failed)?.parse()?);
@@ -120,11 +155,24 @@ impl Journal for Sqlite {
 fn make_private(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io("create", folder))?;
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(Error::io("create", folder))?;
     }
     let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true).mode(0o600).open(path).map(|_| ()).map_err(Error::io("open", path))
+    options
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(|_| ())
+        .map_err(Error::io("open", path))
 }
 
 #[cfg(test)]
@@ -134,8 +182,16 @@ mod tests {
     use crate::engine::words::RolloutState;
 
     fn event(rollout: &str, seq: u64) -> Event {
-        let fact = Fact::State { state: RolloutState::Running, reason: format!("number {seq}") };
-        Event { rollout: rollout.parse().unwrap(), seq, time_ms: seq, fact }
+        let fact = Fact::State {
+            state: RolloutState::Running,
+            reason: format!("number {seq}"),
+        };
+        Event {
+            rollout: rollout.parse().unwrap(),
+            seq,
+            time_ms: seq,
+            fact,
+        }
     }
 
     #[test]
@@ -143,15 +199,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state/journal.db");
         let mut journal = Sqlite::open(&path).unwrap();
-        journal.append(&[event("a", 1), event("a", 2), event("a", 3)]).unwrap();
+        journal
+            .append(&[event("a", 1), event("a", 2), event("a", 3)])
+            .unwrap();
         journal.append(&[event("b", 1)]).unwrap();
         drop(journal);
         let journal = Sqlite::open(&path).unwrap();
         let id = "a".parse().unwrap();
-        assert_eq!(journal.read(&id, 1).unwrap(), [event("a", 2), event("a", 3)]);
+        assert_eq!(
+            journal.read(&id, 1).unwrap(),
+            [event("a", 2), event("a", 3)]
+        );
         assert_eq!(journal.rollouts(10).unwrap().len(), 2);
         use std::os::unix::fs::PermissionsExt as _;
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -168,7 +232,10 @@ mod tests {
     fn a_file_of_a_newer_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.db");
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
         assert_eq!(Sqlite::open(&path).err().unwrap().code(), "MF0511");
     }
 }

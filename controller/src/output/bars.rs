@@ -19,25 +19,37 @@ pub(super) struct Bars {
 
 impl Bars {
     pub(super) fn new() -> Self {
-        Self { all: MultiProgress::new(), waves: Vec::new(), rollback: None, said: Sayer::default() }
+        Self {
+            all: MultiProgress::new(),
+            waves: Vec::new(),
+            rollback: None,
+            said: Sayer::default(),
+        }
     }
 
     fn bar(&self, length: u64, name: &str) -> ProgressBar {
         let template = "{prefix:>9} [{bar:30}] {pos:>5}/{len:<5} {msg}";
         // The template is a constant that a test reads; the default style is plain and works too.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = self.all.add(ProgressBar::new(length).with_style(style.progress_chars("=> ")));
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self
+            .all
+            .add(ProgressBar::new(length).with_style(style.progress_chars("=> ")));
         bar.set_prefix(name.to_owned());
         bar
     }
 
     fn wave(&mut self, number: u32, stage: WaveStage, view: &View) {
-        let Some(wave) = view.waves.get((number as usize).wrapping_sub(1)) else { return };
+        let Some(wave) = view.waves.get((number as usize).wrapping_sub(1)) else {
+            return;
+        };
         if self.waves.len() < number as usize {
             let bar = self.bar(u64::from(wave.nodes), &format!("wave {number}"));
             self.waves.push(bar);
         }
-        let Some(bar) = self.waves.get(number as usize - 1) else { return };
+        let Some(bar) = self.waves.get(number as usize - 1) else {
+            return;
+        };
         bar.set_message(stage.as_str());
         if stage == WaveStage::Done {
             bar.abandon();
@@ -55,9 +67,15 @@ impl Reporter for Bars {
         }
         match &event.fact {
             Fact::Wave { wave, stage, .. } => self.wave(*wave, *stage, view),
-            Fact::Ask { phase: Phase::Rollback, .. } if view.state == RolloutState::RollingBack => {
+            Fact::Ask {
+                phase: Phase::Rollback,
+                ..
+            } if view.state == RolloutState::RollingBack => {
                 let total = view.changed().len() as u64;
-                let bar = self.rollback.take().unwrap_or_else(|| self.bar(total, "rollback"));
+                let bar = self
+                    .rollback
+                    .take()
+                    .unwrap_or_else(|| self.bar(total, "rollback"));
                 bar.set_length(bar.length().unwrap_or(0).max(total));
                 self.rollback = Some(bar);
             }
@@ -75,7 +93,10 @@ impl Reporter for Bars {
                 }
             }
             Fact::Ended(_) => {
-                self.waves.iter().chain(&self.rollback).for_each(ProgressBar::abandon);
+                self.waves
+                    .iter()
+                    .chain(&self.rollback)
+                    .for_each(ProgressBar::abandon);
             }
             _ => {}
         }
@@ -88,6 +109,8 @@ mod tests {
 
     #[test]
     fn the_template_is_one() {
-        assert!(ProgressStyle::with_template("{prefix:>9} [{bar:30}] {pos:>5}/{len:<5} {msg}").is_ok());
+        assert!(
+            ProgressStyle::with_template("{prefix:>9} [{bar:30}] {pos:>5}/{len:<5} {msg}").is_ok()
+        );
     }
 }

@@ -22,7 +22,10 @@ pub struct Lines<W> {
 impl<W: Write + Send> Lines<W> {
     /// To this writer.
     pub fn new(out: W) -> Self {
-        Self { out, said: Sayer::default() }
+        Self {
+            out,
+            said: Sayer::default(),
+        }
     }
 }
 
@@ -52,36 +55,77 @@ impl Sayer {
                 planned.to,
                 count(planned.nodes.len() as u64, "node")
             )),
-            Fact::Owned { owner } => Some(format!("rollout {}: taken over by {owner}", event.rollout)),
+            Fact::Owned { owner } => {
+                Some(format!("rollout {}: taken over by {owner}", event.rollout))
+            }
             // The summary says how it ended.
             Fact::State { state, .. } if state.is_final() => None,
-            Fact::State { state: RolloutState::RollingBack, reason } => Some(format!("rolling back: {reason}")),
+            Fact::State {
+                state: RolloutState::RollingBack,
+                reason,
+            } => Some(format!("rolling back: {reason}")),
             Fact::State { state, reason } => Some(format!("{state}: {reason}")),
-            Fact::Wave { wave, stage, nodes, bake_ms } => {
+            Fact::Wave {
+                wave,
+                stage,
+                nodes,
+                bake_ms,
+            } => {
                 let (all, nodes) = (view.waves.len(), count(*nodes, "node"));
                 Some(match stage {
                     WaveStage::Baking => {
-                        format!("wave {wave}/{all}: {nodes} on the new code; bake {}", duration(*bake_ms))
+                        format!(
+                            "wave {wave}/{all}: {nodes} on the new code; bake {}",
+                            duration(*bake_ms)
+                        )
                     }
                     WaveStage::Done => format!("wave {wave}/{all}: {nodes} confirmed"),
                     stage => format!("wave {wave}/{all}: {stage}, {nodes}"),
                 })
             }
-            Fact::Gate { wave, passed: true, health, .. } => {
-                Some(format!("wave {wave}/{}: gate passed after {}", view.waves.len(), count(health.events, "event")))
-            }
-            Fact::Gate { wave, passed: false, reasons, .. } => {
-                Some(format!("wave {wave}/{}: gate tripped: {}", view.waves.len(), reasons.join("; ")))
-            }
-            Fact::Node { node, outcome, cause: Some(cause), .. } if *outcome != Outcome::AlreadyCurrent => {
-                let count = self.failures.entry((cause.phase, cause.code.clone())).or_insert(0);
+            Fact::Gate {
+                wave,
+                passed: true,
+                health,
+                ..
+            } => Some(format!(
+                "wave {wave}/{}: gate passed after {}",
+                view.waves.len(),
+                count(health.events, "event")
+            )),
+            Fact::Gate {
+                wave,
+                passed: false,
+                reasons,
+                ..
+            } => Some(format!(
+                "wave {wave}/{}: gate tripped: {}",
+                view.waves.len(),
+                reasons.join("; ")
+            )),
+            Fact::Node {
+                node,
+                outcome,
+                cause: Some(cause),
+                ..
+            } if *outcome != Outcome::AlreadyCurrent => {
+                let count = self
+                    .failures
+                    .entry((cause.phase, cause.code.clone()))
+                    .or_insert(0);
                 *count += 1;
                 match *count {
-                    ..=SHOWN => Some(format!("{node}: {outcome} in {}: {}: {}", cause.phase, cause.code, cause.what)),
+                    ..=SHOWN => Some(format!(
+                        "{node}: {outcome} in {}: {}: {}",
+                        cause.phase, cause.code, cause.what
+                    )),
                     _ => None,
                 }
             }
-            Fact::Trouble { node, cause } => Some(format!("{node}: {}: {}: {}", cause.phase, cause.code, cause.what)),
+            Fact::Trouble { node, cause } => Some(format!(
+                "{node}: {}: {}: {}",
+                cause.phase, cause.code, cause.what
+            )),
             _ => None,
         }
     }

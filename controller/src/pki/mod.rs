@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -74,7 +75,10 @@ impl Subject {
 /// [`Error::Exists`] unless `force`, [`Error::Io`], [`Error::Certificate`].
 pub fn init(folder: &Path, fleet: &str, force: bool) -> Result<(), Error> {
     let subject = format!("the CA of fleet {fleet}");
-    let failed = |source| Error::Certificate { subject: subject.clone(), source };
+    let failed = |source| Error::Certificate {
+        subject: subject.clone(),
+        source,
+    };
     check_name("fleet", fleet)?;
     let (cert, key_file) = (folder.join("ca.pem"), folder.join("ca.key"));
     files::check_absent(&[&cert, &key_file], force)?;
@@ -92,14 +96,28 @@ pub fn init(folder: &Path, fleet: &str, force: bool) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Credentials`] when the CA cannot be used, [`Error::Exists`] unless `force`, [`Error::Io`],
 /// [`Error::Certificate`], [`Error::Usage`] for a name that cannot stand in a certificate.
-pub fn issue(folder: &Path, subject: &Subject, days: u16, force: bool) -> Result<(PathBuf, PathBuf), Error> {
+pub fn issue(
+    folder: &Path,
+    subject: &Subject,
+    days: u16,
+    force: bool,
+) -> Result<(PathBuf, PathBuf), Error> {
     let name = subject.name();
-    let failed = |source| Error::Certificate { subject: name.to_owned(), source };
+    let failed = |source| Error::Certificate {
+        subject: name.to_owned(),
+        source,
+    };
     check_name("name", name)?;
     if name == "ca" {
-        return Err(Error::Usage { problem: "`ca` is the CA's own name".to_owned(), hint: "choose another name" });
+        return Err(Error::Usage {
+            problem: "`ca` is the CA's own name".to_owned(),
+            hint: "choose another name",
+        });
     }
-    let (cert, key_file) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    let (cert, key_file) = (
+        folder.join(format!("{name}.pem")),
+        folder.join(format!("{name}.key")),
+    );
     files::check_absent(&[&cert, &key_file], force)?;
     let issuer = read_ca(folder)?;
     let mut params = params(name, i64::from(days));
@@ -108,11 +126,15 @@ pub fn issue(folder: &Path, subject: &Subject, days: u16, force: bool) -> Result
         Subject::Node { addresses, .. } => {
             let dns = name.try_into().map_err(failed)?;
             params.subject_alt_names.push(SanType::DnsName(dns));
-            params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+            params
+                .subject_alt_names
+                .extend(addresses.iter().copied().map(SanType::IpAddress));
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         }
         Subject::Client { role, .. } => {
-            params.distinguished_name.push(DnType::OrganizationalUnitName, role.as_str());
+            params
+                .distinguished_name
+                .push(DnType::OrganizationalUnitName, role.as_str());
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         }
     }
@@ -126,7 +148,9 @@ pub fn issue(folder: &Path, subject: &Subject, days: u16, force: bool) -> Result
 fn params(common_name: &str, days: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     let now = OffsetDateTime::now_utc();
     params.not_before = now - SKEW;
     params.not_after = now + Duration::days(days);
@@ -137,7 +161,10 @@ fn params(common_name: &str, days: i64) -> CertificateParams {
 fn read_ca(folder: &Path) -> Result<Issuer<'static, KeyPair>, Error> {
     let refuse = |path: &Path| {
         let path = path.to_owned();
-        move |error: rcgen::Error| Error::Credentials { path, problem: error.to_string() }
+        move |error: rcgen::Error| Error::Credentials {
+            path,
+            problem: error.to_string(),
+        }
     };
     let (cert, key) = (folder.join("ca.pem"), folder.join("ca.key"));
     let pem = std::fs::read_to_string(&key).map_err(Error::io("read", &key))?;
@@ -149,9 +176,16 @@ fn read_ca(folder: &Path) -> Result<Issuer<'static, KeyPair>, Error> {
 /// Names stand in certificates and in file names.
 fn check_name(what: &str, name: &str) -> Result<(), Error> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.len() > 253 || name.starts_with(['.', '-']) || !name.chars().all(good) {
+    if name.is_empty()
+        || name.len() > 253
+        || name.starts_with(['.', '-'])
+        || !name.chars().all(good)
+    {
         let problem = format!("{what} {name:?} cannot stand in a certificate");
-        return Err(Error::Usage { problem, hint: "use 1 to 253 characters of A-Z a-z 0-9 . _ - and begin with none of . -" });
+        return Err(Error::Usage {
+            problem,
+            hint: "use 1 to 253 characters of A-Z a-z 0-9 . _ - and begin with none of . -",
+        });
     }
     Ok(())
 }

@@ -56,18 +56,33 @@ impl FromStr for Amount {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no amount; write a number of nodes such as 3, or a share such as 25%");
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let Some(share) = text.strip_suffix('%') else {
-            return if digits(text) { text.parse().map(Self::Nodes).map_err(|_| wrong()) } else { Err(wrong()) };
+        let wrong = || {
+            format!(
+                "`{text}` is no amount; write a number of nodes such as 3, or a share such as 25%"
+            )
         };
-        let (whole, part) = share.trim_end().split_once('.').unwrap_or((share.trim_end(), "0"));
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(share) = text.strip_suffix('%') else {
+            return if digits(text) {
+                text.parse().map(Self::Nodes).map_err(|_| wrong())
+            } else {
+                Err(wrong())
+            };
+        };
+        let (whole, part) = share
+            .trim_end()
+            .split_once('.')
+            .unwrap_or((share.trim_end(), "0"));
         if !digits(whole) || !digits(part) || part.len() > 2 {
             return Err(wrong());
         }
         let whole: u32 = whole.parse().map_err(|_| wrong())?;
         let part: u32 = format!("{part:0<2}").parse().map_err(|_| wrong())?;
-        match whole.checked_mul(100).and_then(|whole| whole.checked_add(part)) {
+        match whole
+            .checked_mul(100)
+            .and_then(|whole| whole.checked_add(part))
+        {
             Some(share) if share <= 10_000 => Ok(Self::Share(share)),
             _ => Err(format!("`{text}` is more than 100%")),
         }
@@ -94,12 +109,14 @@ impl<'de> Deserialize<'de> for Amount {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Amount, E> {
-                let nodes = u32::try_from(number).map_err(|_| E::custom(format!("{number} nodes are too many")))?;
+                let nodes = u32::try_from(number)
+                    .map_err(|_| E::custom(format!("{number} nodes are too many")))?;
                 Ok(Amount::Nodes(nodes))
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Amount, E> {
-                let nodes = u32::try_from(number).map_err(|_| E::custom(format!("{number} is no number of nodes")))?;
+                let nodes = u32::try_from(number)
+                    .map_err(|_| E::custom(format!("{number} is no number of nodes")))?;
                 Ok(Amount::Nodes(nodes))
             }
 
@@ -116,8 +133,13 @@ impl<'de> Deserialize<'de> for Amount {
 pub struct Span(Duration);
 
 impl Span {
-    const UNITS: [(&'static str, u64); 5] =
-        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    const UNITS: [(&'static str, u64); 5] = [
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
 
     /// So many milliseconds.
     #[must_use]
@@ -162,7 +184,10 @@ impl FromStr for Span {
         let wrong = || format!("`{text}` is no duration; write 500ms, 30s, 5m, 2h or 7d");
         let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = text[..split].parse().map_err(|_| wrong())?;
-        let (_, unit) = Self::UNITS.iter().find(|(name, _)| *name == &text[split..]).ok_or_else(wrong)?;
+        let (_, unit) = Self::UNITS
+            .iter()
+            .find(|(name, _)| *name == &text[split..])
+            .ok_or_else(wrong)?;
         match number.checked_mul(*unit) {
             Some(millis) if millis <= 30 * 86_400_000 => Ok(Self::from_millis(millis)),
             _ => Err(format!("`{text}` is longer than 30 days")),
@@ -203,7 +228,10 @@ mod tests {
         let share: Amount = "25%".parse().unwrap();
         assert_eq!((share.at_most(10), share.at_least(10)), (2, 3));
         let one: Amount = "1%".parse().unwrap();
-        assert_eq!((one.at_most(99), one.at_most(100), one.at_least(1)), (0, 1, 1));
+        assert_eq!(
+            (one.at_most(99), one.at_most(100), one.at_least(1)),
+            (0, 1, 1)
+        );
         assert_eq!(Amount::Nodes(5).at_least(3), 3);
         assert_eq!("0.5%".parse::<Amount>().unwrap(), Amount::Share(50));
         for text in ["0.5%", "100%", "12.25%", "7"] {
@@ -213,10 +241,29 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_or_duration_says_so() {
-        for text in ["", "%", "x", "-1", "101%", "1.234%", "1.%", "+3", "99999999999%"] {
+        for text in [
+            "",
+            "%",
+            "x",
+            "-1",
+            "101%",
+            "1.234%",
+            "1.%",
+            "+3",
+            "99999999999%",
+        ] {
             assert!(text.parse::<Amount>().is_err(), "{text}");
         }
-        for text in ["", "5", "ms", "5 s", "-5s", "1.5s", "31d", "99999999999999999999s"] {
+        for text in [
+            "",
+            "5",
+            "ms",
+            "5 s",
+            "-5s",
+            "1.5s",
+            "31d",
+            "99999999999999999999s",
+        ] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }

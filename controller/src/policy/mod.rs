@@ -121,10 +121,16 @@ impl OnDownFailure {
 
 impl Default for Policy {
     fn default() -> Self {
-        let cumulative = |amount| WaveSpec { nodes: WaveSize::UpTo(amount), bake: None };
+        let cumulative = |amount| WaveSpec {
+            nodes: WaveSize::UpTo(amount),
+            bake: None,
+        };
         let shares = [100, 1_000, 5_000, 10_000].map(|share| cumulative(Amount::Share(share)));
         Self {
-            waves: [cumulative(Amount::Nodes(1))].into_iter().chain(shares).collect(),
+            waves: [cumulative(Amount::Nodes(1))]
+                .into_iter()
+                .chain(shares)
+                .collect(),
             bake: Span::from_secs(5),
             concurrency: 512,
             failure_budget: FailureBudget::default(),
@@ -137,7 +143,11 @@ impl Default for Policy {
 
 impl Default for FailureBudget {
     fn default() -> Self {
-        Self { max: Amount::Share(100), min_sample: 20, unreachable: Amount::Share(500) }
+        Self {
+            max: Amount::Share(100),
+            min_sample: 20,
+            unreachable: Amount::Share(500),
+        }
     }
 }
 
@@ -174,9 +184,20 @@ impl Policy {
     /// What the types alone do not keep.
     fn check(&self) -> Result<(), String> {
         if self.waves.is_empty() {
-            return Err("waves: there must be at least one wave; leave the key out for the default".to_owned());
+            return Err(
+                "waves: there must be at least one wave; leave the key out for the default"
+                    .to_owned(),
+            );
         }
-        let Timeouts { connect, stage, prepare, pause, gate, confirm, rollback } = self.timeouts;
+        let Timeouts {
+            connect,
+            stage,
+            prepare,
+            pause,
+            gate,
+            confirm,
+            rollback,
+        } = self.timeouts;
         let spans = [
             ("connect", connect),
             ("stage", stage),
@@ -199,5 +220,7 @@ fn some_nodes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, 
     if (1..=10_000).contains(&nodes) {
         return Ok(nodes);
     }
-    Err(serde::de::Error::custom(format!("{nodes} is not within 1 to 10000")))
+    Err(serde::de::Error::custom(format!(
+        "{nodes} is not within 1 to 10000"
+    )))
 }

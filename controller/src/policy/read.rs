@@ -16,13 +16,23 @@ const MAX_BYTES: u64 = 1 << 20;
 /// # Errors
 /// [`Error::Io`] when it cannot be read, [`Error::Policy`] when it is not a policy.
 pub fn load(path: &Path) -> Result<Policy, Error> {
-    let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(Error::io("read", path))?
+        .len();
     let file = path.display().to_string();
     if size > MAX_BYTES {
         let problem = format!("the file has {size} bytes, and {MAX_BYTES} is the most");
-        return Err(Error::Policy { file, line: 1, column: 1, problem });
+        return Err(Error::Policy {
+            file,
+            line: 1,
+            column: 1,
+            problem,
+        });
     }
-    parse(&std::fs::read_to_string(path).map_err(Error::io("read", path))?, &file)
+    parse(
+        &std::fs::read_to_string(path).map_err(Error::io("read", path))?,
+        &file,
+    )
 }
 
 /// Reads the text of a policy; `file` is what errors call it. An empty file is the default policy.
@@ -30,10 +40,17 @@ pub fn load(path: &Path) -> Result<Policy, Error> {
 /// # Errors
 /// [`Error::Policy`].
 pub fn parse(text: &str, file: &str) -> Result<Policy, Error> {
-    let refuse = |line, column, problem| Error::Policy { file: file.to_owned(), line, column, problem };
+    let refuse = |line, column, problem| Error::Policy {
+        file: file.to_owned(),
+        line,
+        column,
+        problem,
+    };
     let policy: Option<Policy> = serde_saphyr::from_str(text).map_err(|error| {
         let error = error.without_snippet();
-        let (line, column) = error.location().map_or((1, 1), |at| (at.line().into(), at.column().into()));
+        let (line, column) = error
+            .location()
+            .map_or((1, 1), |at| (at.line().into(), at.column().into()));
         refuse(line, column, problem_of(&error.to_string()))
     })?;
     let policy = policy.unwrap_or_default();
@@ -94,7 +111,11 @@ gates: [{parked: 0}, {traps: 3}, {errors: 100}, {restarts: 1}]
 on_down_failure: restore
 ";
         let policy = parse(text, "p").unwrap();
-        let sizes: Vec<_> = policy.waves.iter().map(|wave| wave.nodes.to_string()).collect();
+        let sizes: Vec<_> = policy
+            .waves
+            .iter()
+            .map(|wave| wave.nodes.to_string())
+            .collect();
         assert_eq!(sizes, ["1", "25%", "50%", "web:&eu", "100%"]);
         assert_eq!(policy.waves[3].nodes, WaveSize::Pattern("web:&eu".into()));
         assert_eq!(policy.waves[3].bake, Some(Span::from_secs(30)));
@@ -127,16 +148,25 @@ on_down_failure: restore
     fn files_that_mean_the_same_have_the_same_digest() {
         let written_out = parse("concurrency: 512\nbake: 5000ms\n", "p").unwrap();
         assert_eq!(written_out.digest(), Policy::default().digest());
-        assert_ne!(parse("concurrency: 511", "p").unwrap().digest(), Policy::default().digest());
+        assert_ne!(
+            parse("concurrency: 511", "p").unwrap().digest(),
+            Policy::default().digest()
+        );
     }
 
     #[test]
     fn an_inventory_may_carry_the_policy() {
-        let text = "policy:\n  waves: [2, 100%]\n  concurrency: 3\ngroups: {web: {hosts: {a: null}}}\n";
+        let text =
+            "policy:\n  waves: [2, 100%]\n  concurrency: 3\ngroups: {web: {hosts: {a: null}}}\n";
         let inventory = Inventory::parse(text, "fleet.yaml").unwrap();
         let policy = from_inventory(&inventory).unwrap().unwrap();
         assert_eq!((policy.concurrency, policy.waves.len()), (3, 2));
         let inventory = Inventory::parse("policy: {wave: 1}\n", "fleet.yaml").unwrap();
-        assert!(from_inventory(&inventory).unwrap_err().to_string().starts_with("fleet.yaml:1:1: in this policy"));
+        assert!(
+            from_inventory(&inventory)
+                .unwrap_err()
+                .to_string()
+                .starts_with("fleet.yaml:1:1: in this policy")
+        );
     }
 }

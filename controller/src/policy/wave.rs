@@ -77,12 +77,14 @@ impl Visitor<'_> for SizeVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<WaveSize, E> {
-        let nodes = u32::try_from(number).map_err(|_| E::custom(format!("{number} nodes are too many")))?;
+        let nodes =
+            u32::try_from(number).map_err(|_| E::custom(format!("{number} nodes are too many")))?;
         Ok(WaveSize::UpTo(Amount::Nodes(nodes)))
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<WaveSize, E> {
-        let number = u64::try_from(number).map_err(|_| E::custom(format!("{number} is no number of nodes")))?;
+        let number = u64::try_from(number)
+            .map_err(|_| E::custom(format!("{number} is no number of nodes")))?;
         self.visit_u64(number)
     }
 
@@ -114,19 +116,26 @@ impl<'de> Deserialize<'de> for WaveSpec {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<WaveSpec, E> {
-                SizeVisitor.visit_u64(number).map(|nodes| WaveSpec { nodes, bake: None })
+                SizeVisitor
+                    .visit_u64(number)
+                    .map(|nodes| WaveSpec { nodes, bake: None })
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<WaveSpec, E> {
-                SizeVisitor.visit_i64(number).map(|nodes| WaveSpec { nodes, bake: None })
+                SizeVisitor
+                    .visit_i64(number)
+                    .map(|nodes| WaveSpec { nodes, bake: None })
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<WaveSpec, E> {
-                SizeVisitor.visit_str(text).map(|nodes| WaveSpec { nodes, bake: None })
+                SizeVisitor
+                    .visit_str(text)
+                    .map(|nodes| WaveSpec { nodes, bake: None })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WaveSpec, A::Error> {
-                let Mapping { nodes, bake } = Mapping::deserialize(MapAccessDeserializer::new(map))?;
+                let Mapping { nodes, bake } =
+                    Mapping::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(WaveSpec { nodes, bake })
             }
         }

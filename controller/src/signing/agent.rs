@@ -35,8 +35,9 @@ impl SshAgent {
             None => None,
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-                let key = PublicKey::from_openssh(text.trim())
-                    .map_err(|error| refuse(format!("{} is no public key: {error}", path.display())))?;
+                let key = PublicKey::from_openssh(text.trim()).map_err(|error| {
+                    refuse(format!("{} is no public key: {error}", path.display()))
+                })?;
                 Some(key)
             }
         };
@@ -62,10 +63,17 @@ impl SshAgent {
             keys.retain(|key| key.key_data() == wanted.key_data());
         }
         match (keys.len(), keys.pop()) {
-            (1, Some(key)) => Ok(Self { key, agent: Mutex::new((runtime, agent)) }),
-            (_, None) if wanted.is_some() => Err(refuse("it does not hold the key of that file".to_owned())),
+            (1, Some(key)) => Ok(Self {
+                key,
+                agent: Mutex::new((runtime, agent)),
+            }),
+            (_, None) if wanted.is_some() => {
+                Err(refuse("it does not hold the key of that file".to_owned()))
+            }
             (_, None) => Err(refuse("it holds no key".to_owned())),
-            (count, _) => Err(refuse(format!("it holds {count} keys; name one with --pubkey FILE"))),
+            (count, _) => Err(refuse(format!(
+                "it holds {count} keys; name one with --pubkey FILE"
+            ))),
         }
     }
 }
@@ -73,7 +81,9 @@ impl SshAgent {
 fn public_key(identity: AgentIdentity) -> PublicKey {
     match identity {
         AgentIdentity::PublicKey { key, .. } => key,
-        AgentIdentity::Certificate { certificate, .. } => PublicKey::from(KeyData::from(certificate)),
+        AgentIdentity::Certificate { certificate, .. } => {
+            PublicKey::from(KeyData::from(certificate))
+        }
     }
 }
 
@@ -87,15 +97,24 @@ impl Signer for SshAgent {
         let mut guard = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         let (runtime, agent) = &mut *guard;
         let failed = |problem: String| midflight_patch::Error::Sign {
-            signer: format!("the ssh-agent's key {}", self.key.fingerprint(HashAlg::Sha256)),
+            signer: format!(
+                "the ssh-agent's key {}",
+                self.key.fingerprint(HashAlg::Sha256)
+            ),
             problem,
         };
         let signed = runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, agent.sign_request_signature(&self.key, None, data)).await
+            tokio::time::timeout(
+                PATIENCE,
+                agent.sign_request_signature(&self.key, None, data),
+            )
+            .await
         });
         match signed {
             Ok(Ok(signature)) => Ok(signature),
-            Ok(Err(error)) => Err(failed(format!("the agent refused ({error}); is it locked, or was it not confirmed?"))),
+            Ok(Err(error)) => Err(failed(format!(
+                "the agent refused ({error}); is it locked, or was it not confirmed?"
+            ))),
             Err(_) => Err(failed("no answer from the agent".to_owned())),
         }
     }

@@ -9,7 +9,11 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 /// Asks for the passphrase of a key; `None` when there is no terminal, or nothing was typed.
 #[must_use]
 pub fn ask(key: &Path) -> Option<String> {
-    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+    let mut terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .ok()?;
     write!(terminal, "Passphrase for {}: ", key.display()).ok()?;
     let shown = tcgetattr(&terminal).ok()?;
     let mut hidden = shown.clone();

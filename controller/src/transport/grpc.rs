@@ -37,7 +37,9 @@ impl Grpc {
     /// # Errors
     /// [`Error::Credentials`].
     pub fn new(credentials: &Credentials) -> Result<Self, Error> {
-        Ok(Self { tls: credentials.client_config()? })
+        Ok(Self {
+            tls: credentials.client_config()?,
+        })
     }
 
     async fn dial(&self, target: &Target) -> Result<Channel, Box<dyn StdError + Send + Sync>> {
@@ -78,10 +80,16 @@ impl Transport for Grpc {
                     let client = NodeAgentClient::new(channel).max_decoding_message_size(64 << 20);
                     Ok(Arc::new(GrpcAgent { client }) as Arc<dyn Agent>)
                 }
-                Ok(Err(source)) => Err(CallError::Unreachable { address: address(), source }),
+                Ok(Err(source)) => Err(CallError::Unreachable {
+                    address: address(),
+                    source,
+                }),
                 Err(_) => {
                     let source = format!("no connection within {} ms", timeout.as_millis()).into();
-                    Err(CallError::Unreachable { address: address(), source })
+                    Err(CallError::Unreachable {
+                        address: address(),
+                        source,
+                    })
                 }
             }
         }
@@ -99,20 +107,32 @@ impl Agent for GrpcAgent {
         async move { answer(client.describe(pb::DescribeRequest {}).await) }.boxed()
     }
 
-    fn stage(&self, parts: BoxStream<'static, pb::StageRequest>) -> BoxFuture<'_, Result<pb::StageResponse, CallError>> {
+    fn stage(
+        &self,
+        parts: BoxStream<'static, pb::StageRequest>,
+    ) -> BoxFuture<'_, Result<pb::StageResponse, CallError>> {
         stage(self.client.clone(), Outgoing(parts)).boxed()
     }
 
-    fn upgrade(&self, orders: BoxStream<'static, pb::UpgradeRequest>) -> BoxFuture<'_, Result<Steps, CallError>> {
+    fn upgrade(
+        &self,
+        orders: BoxStream<'static, pb::UpgradeRequest>,
+    ) -> BoxFuture<'_, Result<Steps, CallError>> {
         upgrade(self.client.clone(), Outgoing(orders)).boxed()
     }
 
-    fn confirm(&self, request: pb::ConfirmRequest) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>> {
+    fn confirm(
+        &self,
+        request: pb::ConfirmRequest,
+    ) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>> {
         let mut client = self.client.clone();
         async move { answer(client.confirm(request).await) }.boxed()
     }
 
-    fn rollback(&self, request: pb::RollbackRequest) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>> {
+    fn rollback(
+        &self,
+        request: pb::RollbackRequest,
+    ) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>> {
         let mut client = self.client.clone();
         async move { answer(client.rollback(request).await) }.boxed()
     }
@@ -155,8 +175,10 @@ fn answer<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, CallError>
 
 /// What a status means: an agent that answers puts a failure into it; anything else that says "no connection" is silence.
 fn call_error(status: Status) -> CallError {
-    let silent = matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded)
-        || (status.code() == Code::Internal && status.source().is_some());
+    let silent = matches!(
+        status.code(),
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded
+    ) || (status.code() == Code::Internal && status.source().is_some());
     match pb::Failure::from_status(&status) {
         // An agent that is shutting down says so, and will be back.
         Some(_) | None if silent => CallError::Lost { source: what_broke(status) },
@@ -186,7 +208,11 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_told_from_silence() {
-        let failure = pb::Failure { code: "MF0420".into(), what: "no".into(), ..Default::default() };
+        let failure = pb::Failure {
+            code: "MF0420".into(),
+            what: "no".into(),
+            ..Default::default()
+        };
         let said = call_error(failure.clone().into_status(Code::FailedPrecondition));
         assert_eq!((said.code(), said.is_silence()), ("MF0420", false));
         assert!(call_error(failure.into_status(Code::Unavailable)).is_silence());

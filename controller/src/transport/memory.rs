@@ -68,8 +68,15 @@ struct State {
 impl Fleet {
     /// Adds a node that runs `from` of the application `name` and can be brought to `to`.
     pub fn add(&mut self, node: &str, name: &str, from: &str, to: &str, script: Script) {
-        let release = |vsn: &str| pb::Release { name: name.to_owned(), vsn: vsn.to_owned(), digest: String::new() };
-        let state = State { silent: script.silent_for, ..State::default() };
+        let release = |vsn: &str| pb::Release {
+            name: name.to_owned(),
+            vsn: vsn.to_owned(),
+            digest: String::new(),
+        };
+        let state = State {
+            silent: script.silent_for,
+            ..State::default()
+        };
         let node_state = Node {
             script,
             from: release(from),
@@ -90,7 +97,10 @@ impl Fleet {
     /// What was asked of the node, in order.
     #[must_use]
     pub fn calls(&self, node: &str) -> Vec<&'static str> {
-        self.nodes.get(node).map(|node| node.state().calls.clone()).unwrap_or_default()
+        self.nodes
+            .get(node)
+            .map(|node| node.state().calls.clone())
+            .unwrap_or_default()
     }
 
     /// The most upgrades that were open at a time.
@@ -110,14 +120,21 @@ impl Fleet {
     /// Puts a node into a state of another rollout.
     pub fn hold(&self, node: &str, rollout: &str, upgrade: pb::UpgradeState) {
         if let Some(node) = self.nodes.get(node) {
-            let key = pb::Key { rollout_id: rollout.to_owned(), ..pb::Key::default() };
+            let key = pb::Key {
+                rollout_id: rollout.to_owned(),
+                ..pb::Key::default()
+            };
             node.state().upgrade = Some((key, upgrade));
         }
     }
 }
 
 impl Transport for Fleet {
-    fn connect<'a>(&'a self, target: &'a Target, _: Duration) -> BoxFuture<'a, Result<Arc<dyn Agent>, CallError>> {
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Arc<dyn Agent>, CallError>> {
         let unreachable = || CallError::Unreachable {
             address: format!("{}:{}", target.address, target.port),
             source: "connection refused".into(),
@@ -161,11 +178,19 @@ impl Node {
     }
 
     fn release(&self, new: bool) -> pb::Release {
-        if new { self.to.clone() } else { self.from.clone() }
+        if new {
+            self.to.clone()
+        } else {
+            self.from.clone()
+        }
     }
 
     /// One phase; true when the stream goes on.
-    async fn phase(&self, phase: pb::Phase, out: &mpsc::Sender<Result<pb::StepEvent, CallError>>) -> bool {
+    async fn phase(
+        &self,
+        phase: pb::Phase,
+        out: &mpsc::Sender<Result<pb::StepEvent, CallError>>,
+    ) -> bool {
         let step = |status: pb::StepStatus| pb::StepEvent {
             phase: phase.into(),
             status: status.into(),
@@ -183,7 +208,10 @@ impl Node {
                 hint: "mend code_change".to_owned(),
                 ..pb::Failure::default()
             };
-            let failed = pb::StepEvent { failure: Some(failure), ..step(pb::StepStatus::Failed) };
+            let failed = pb::StepEvent {
+                failure: Some(failure),
+                ..step(pb::StepStatus::Failed)
+            };
             let _ = out.send(Ok(failed)).await;
             return false;
         }
@@ -205,8 +233,16 @@ impl Node {
             let _ = out.send(Err(lost())).await;
             return false;
         }
-        let resumed = (phase == pb::Phase::Resume).then_some(pb::ResumeReport { pause_us: 800, ..Default::default() });
-        let _ = out.send(Ok(pb::StepEvent { resumed, ..step(pb::StepStatus::Done) })).await;
+        let resumed = (phase == pb::Phase::Resume).then_some(pb::ResumeReport {
+            pause_us: 800,
+            ..Default::default()
+        });
+        let _ = out
+            .send(Ok(pb::StepEvent {
+                resumed,
+                ..step(pb::StepStatus::Done)
+            }))
+            .await;
         true
     }
 
@@ -238,7 +274,12 @@ impl Node {
                     if aborted {
                         self.state().upgrade = None;
                         let status = pb::StepStatus::Aborted.into();
-                        let _ = out.send(Ok(pb::StepEvent { status, ..pb::StepEvent::default() })).await;
+                        let _ = out
+                            .send(Ok(pb::StepEvent {
+                                status,
+                                ..pb::StepEvent::default()
+                            }))
+                            .await;
                     }
                     break;
                 }
@@ -266,13 +307,16 @@ impl Agent for Connection {
             if self.node.script.restarts && state.upgrade.is_some() {
                 (state.upgrade, state.on_new) = (None, false);
             }
-            let upgrade = state.upgrade.as_ref().map(|(key, upgrade)| pb::UpgradeStatus {
-                key: Some(key.clone()),
-                state: (*upgrade).into(),
-                health: Some(self.node.script.health),
-                pause_us: 800,
-                ..pb::UpgradeStatus::default()
-            });
+            let upgrade = state
+                .upgrade
+                .as_ref()
+                .map(|(key, upgrade)| pb::UpgradeStatus {
+                    key: Some(key.clone()),
+                    state: (*upgrade).into(),
+                    health: Some(self.node.script.health),
+                    pause_us: 800,
+                    ..pb::UpgradeStatus::default()
+                });
             let current = self.node.release(state.on_new);
             let module = |module: &str| pb::ModuleStatus {
                 name: module.to_owned(),
@@ -298,12 +342,18 @@ impl Agent for Connection {
             self.node.call("stage")?;
             while parts.next().await.is_some() {}
             let complete = std::mem::replace(&mut self.node.state().staged, true);
-            Ok(pb::StageResponse { complete, ..pb::StageResponse::default() })
+            Ok(pb::StageResponse {
+                complete,
+                ..pb::StageResponse::default()
+            })
         }
         .boxed()
     }
 
-    fn upgrade(&self, orders: BoxStream<'static, pb::UpgradeRequest>) -> BoxFuture<'_, Result<Steps, CallError>> {
+    fn upgrade(
+        &self,
+        orders: BoxStream<'static, pb::UpgradeRequest>,
+    ) -> BoxFuture<'_, Result<Steps, CallError>> {
         async move {
             self.node.call("upgrade")?;
             let (out, events) = mpsc::channel(16);
@@ -314,21 +364,35 @@ impl Agent for Connection {
         .boxed()
     }
 
-    fn confirm(&self, request: pb::ConfirmRequest) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>> {
+    fn confirm(
+        &self,
+        request: pb::ConfirmRequest,
+    ) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>> {
         async move {
-            self.node.call(if request.finish { "finish" } else { "confirm" })?;
+            self.node
+                .call(if request.finish { "finish" } else { "confirm" })?;
             let mut state = self.node.state();
             state.permanent_new = state.on_new;
-            let next = if request.finish { pb::UpgradeState::Finished } else { pb::UpgradeState::Confirmed };
+            let next = if request.finish {
+                pb::UpgradeState::Finished
+            } else {
+                pb::UpgradeState::Confirmed
+            };
             if let Some(upgrade) = &mut state.upgrade {
                 upgrade.1 = next;
             }
-            Ok(pb::ConfirmResponse { state: next.into(), ..pb::ConfirmResponse::default() })
+            Ok(pb::ConfirmResponse {
+                state: next.into(),
+                ..pb::ConfirmResponse::default()
+            })
         }
         .boxed()
     }
 
-    fn rollback(&self, _: pb::RollbackRequest) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>> {
+    fn rollback(
+        &self,
+        _: pb::RollbackRequest,
+    ) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>> {
         async move {
             self.node.call("rollback")?;
             if self.node.script.rollback_fails {
@@ -343,23 +407,35 @@ impl Agent for Connection {
             let mut state = self.node.state();
             let was_new = std::mem::replace(&mut state.on_new, false);
             (state.permanent_new, state.upgrade) = (false, None);
-            let outcome =
-                if was_new { pb::RollbackOutcome::RolledBack } else { pb::RollbackOutcome::Untouched };
+            let outcome = if was_new {
+                pb::RollbackOutcome::RolledBack
+            } else {
+                pb::RollbackOutcome::Untouched
+            };
             Ok(pb::RollbackResponse {
                 current: Some(self.node.release(false)),
                 outcome: outcome.into(),
-                report: Some(pb::RollbackReport { pinned: 1, ..Default::default() }),
+                report: Some(pb::RollbackReport {
+                    pinned: 1,
+                    ..Default::default()
+                }),
             })
         }
         .boxed()
     }
 
     fn sys(&self, _: pb::SysRequest) -> BoxFuture<'_, Result<pb::SysResponse, CallError>> {
-        let failure = pb::Failure { code: "MF0416".to_owned(), what: "sys is off".to_owned(), ..Default::default() };
+        let failure = pb::Failure {
+            code: "MF0416".to_owned(),
+            what: "sys is off".to_owned(),
+            ..Default::default()
+        };
         async move { Err(CallError::Failed(Box::new(failure))) }.boxed()
     }
 }
 
 fn lost() -> CallError {
-    CallError::Lost { source: "connection reset".into() }
+    CallError::Lost {
+        source: "connection reset".into(),
+    }
 }

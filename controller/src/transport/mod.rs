@@ -30,19 +30,31 @@ pub struct Target {
 
 impl From<&midflight_inventory::Host> for Target {
     fn from(host: &midflight_inventory::Host) -> Self {
-        Self { name: host.name().to_owned(), address: host.address().to_owned(), port: host.port() }
+        Self {
+            name: host.name().to_owned(),
+            address: host.address().to_owned(),
+            port: host.port(),
+        }
     }
 }
 
 impl From<&Place> for Target {
     fn from(place: &Place) -> Self {
-        Self { name: place.name.clone(), address: place.address.clone(), port: place.port }
+        Self {
+            name: place.name.clone(),
+            address: place.address.clone(),
+            port: place.port,
+        }
     }
 }
 
 impl From<&Target> for Place {
     fn from(target: &Target) -> Self {
-        Self { name: target.name.clone(), address: target.address.clone(), port: target.port }
+        Self {
+            name: target.name.clone(),
+            address: target.address.clone(),
+            port: target.port,
+        }
     }
 }
 
@@ -62,13 +74,25 @@ pub trait Agent: Send + Sync + 'static {
     /// What runs on the node.
     fn describe(&self) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>>;
     /// Brings a patch.
-    fn stage(&self, parts: BoxStream<'static, pb::StageRequest>) -> BoxFuture<'_, Result<pb::StageResponse, CallError>>;
+    fn stage(
+        &self,
+        parts: BoxStream<'static, pb::StageRequest>,
+    ) -> BoxFuture<'_, Result<pb::StageResponse, CallError>>;
     /// One upgrade transaction.
-    fn upgrade(&self, orders: BoxStream<'static, pb::UpgradeRequest>) -> BoxFuture<'_, Result<Steps, CallError>>;
+    fn upgrade(
+        &self,
+        orders: BoxStream<'static, pb::UpgradeRequest>,
+    ) -> BoxFuture<'_, Result<Steps, CallError>>;
     /// Makes the release permanent, or finishes.
-    fn confirm(&self, request: pb::ConfirmRequest) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>>;
+    fn confirm(
+        &self,
+        request: pb::ConfirmRequest,
+    ) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>>;
     /// Puts the node back.
-    fn rollback(&self, request: pb::RollbackRequest) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>>;
+    fn rollback(
+        &self,
+        request: pb::RollbackRequest,
+    ) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>>;
     /// Looks at or changes one actor.
     fn sys(&self, request: pb::SysRequest) -> BoxFuture<'_, Result<pb::SysResponse, CallError>>;
 }
@@ -124,7 +148,9 @@ impl CallError {
             Self::Unreachable { .. } => {
                 "see that the agent runs and listens there, and that both certificates are of one CA and in date"
             }
-            Self::Lost { .. } | Self::Timeout { .. } => "see the agent's log, and `midflight nodes` for what it runs",
+            Self::Lost { .. } | Self::Timeout { .. } => {
+                "see the agent's log, and `midflight nodes` for what it runs"
+            }
             Self::Failed(failure) => &failure.hint,
         }
     }
@@ -158,7 +184,11 @@ impl CallError {
 pub fn failure_cause(failure: &pb::Failure, phase: Phase) -> Cause {
     const SHOWN: usize = 3;
     let actor = |actor: &pb::ActorFailure| {
-        let who = if actor.name.is_empty() { format!("pid {}", actor.pid) } else { actor.name.clone() };
+        let who = if actor.name.is_empty() {
+            format!("pid {}", actor.pid)
+        } else {
+            actor.name.clone()
+        };
         one_line(&format!("{who} ({}): {}", actor.module, actor.reason))
     };
     Cause {
@@ -175,7 +205,11 @@ pub fn failure_cause(failure: &pb::Failure, phase: Phase) -> Cause {
 /// Text of a node, which may hold what a guest wrote, for a terminal: one line, no control characters, at most 600 characters.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+    let mut line: String = words
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
     if let Some((end, _)) = line.char_indices().nth(600) {
         line.truncate(end);
         line.push('…');
@@ -206,7 +240,10 @@ mod tests {
 
     #[test]
     fn what_a_guest_wrote_cannot_drive_the_terminal() {
-        assert_eq!(one_line("panicked at:\n  \u{1b}[2Jgone\r\n"), "panicked at: [2Jgone");
+        assert_eq!(
+            one_line("panicked at:\n  \u{1b}[2Jgone\r\n"),
+            "panicked at: [2Jgone"
+        );
         assert_eq!(one_line(&"é".repeat(700)).chars().count(), 601);
     }
 }

@@ -37,13 +37,19 @@ impl Credentials {
     /// # Errors
     /// [`Error::Credentials`] with the file that cannot be used.
     pub(crate) fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
-        let refuse = |path: &Path, problem: String| Error::Credentials { path: path.to_owned(), problem };
+        let refuse = |path: &Path, problem: String| Error::Credentials {
+            path: path.to_owned(),
+            problem,
+        };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&self.ca)? {
-            roots.add(certificate).map_err(|error| refuse(&self.ca, error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| refuse(&self.ca, error.to_string()))?;
         }
         let chain = certificates(&self.cert)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| refuse(&self.key, error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| refuse(&self.key, error.to_string()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -57,9 +63,13 @@ impl Credentials {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let refuse = |problem: String| Error::Credentials { path: path.to_owned(), problem };
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?.collect();
+    let refuse = |problem: String| Error::Credentials {
+        path: path.to_owned(),
+        problem,
+    };
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .map_err(|error| refuse(error.to_string()))?
+        .collect();
     match found {
         Ok(found) if found.is_empty() => Err(refuse("it holds no certificate".to_owned())),
         Ok(found) => Ok(found),
