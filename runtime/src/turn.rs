@@ -23,8 +23,22 @@ use crate::{
 /// Ids that one event may give away.
 const IDS_PER_EVENT: u32 = 16;
 
+/// A worker that panics has broken a promise of this crate: what it held can be in any state, and the node ends, as a
+/// crash, rather than go on with it.
+struct EndWithPanic;
+
+impl Drop for EndWithPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a worker panicked; the node ends");
+            std::process::abort();
+        }
+    }
+}
+
 /// The life of a worker thread.
 pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
+    let _end = EndWithPanic;
     shared.sched.adopt(queue);
     let mut worker = Worker {
         shared: shared.clone(),

@@ -48,6 +48,7 @@ pub struct Part {
     pub file: &'static str,
     pub actors: u32,
     pub args: Value,
+    pub restart: Restart,
 }
 
 pub fn part(module: &'static str, file: &'static str, actors: u32) -> Part {
@@ -56,6 +57,7 @@ pub fn part(module: &'static str, file: &'static str, actors: u32) -> Part {
         file,
         actors,
         args: Value::Null,
+        restart: Restart::Temporary,
     }
 }
 
@@ -68,7 +70,7 @@ pub fn limits() -> Limits {
 }
 
 /// Boots these as release 1.0.0.
-pub fn boot_with(limits: Limits, parts: &[Part]) -> Node {
+pub fn try_boot(limits: Limits, parts: &[Part]) -> Result<Node, midflight_runtime::Error> {
     static LOG: Once = Once::new();
     LOG.call_once(|| {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
@@ -108,12 +110,16 @@ pub fn boot_with(limits: Limits, parts: &[Part]) -> Node {
                 module: name(part.module),
                 args: part.args.clone(),
                 count: part.actors,
-                restart: Restart::Temporary,
+                restart: part.restart,
             });
         }
     }
-    node.boot(&release, &blobs).unwrap();
-    node
+    node.boot(&release, &blobs).map(|()| node)
+}
+
+/// The same, and it must succeed.
+pub fn boot_with(limits: Limits, parts: &[Part]) -> Node {
+    try_boot(limits, parts).unwrap()
 }
 
 pub fn boot(parts: &[Part]) -> Node {
