@@ -219,7 +219,7 @@ pub enum Error {
         /// What was tried with what.
         what: String,
         /// Why not.
-        source: midflight_patch::Error,
+        source: Box<midflight_patch::Error>,
     },
     /// The inventory or a pattern.
     #[error("the inventory or pattern is refused")]
@@ -324,7 +324,7 @@ impl Error {
 
     pub(crate) fn patch(what: impl Into<String>) -> impl FnOnce(midflight_patch::Error) -> Self {
         let what = what.into();
-        move |source| Self::Patch { what, source }
+        move |source| Self::Patch { what, source: Box::new(source) }
     }
 }
 

@@ -65,8 +65,10 @@ pub fn plan(
 ) -> Result<Plan, Error> {
     let (mut change, mut current, mut unreachable) = (Vec::new(), Vec::new(), Vec::new());
     let mut unfinished = Vec::new();
-    let (mut held, mut other): (Vec<(String, String)>, Vec<(String, String)>) =
-        (Vec::new(), Vec::new());
+    let (mut held, mut other) = (
+        Vec::<(String, String)>::new(),
+        Vec::<(String, String)>::new(),
+    );
     for (index, answer) in answers.into_iter().enumerate() {
         let name = || targets[index].name.clone();
         if let Ok(pb::DescribeResponse {

@@ -37,19 +37,37 @@ pub enum InventoryVerb {
 
 pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
     match verb {
-        InventoryVerb::List { pattern, fold: folded, inventory } => {
+        InventoryVerb::List {
+            pattern,
+            fold: folded,
+            inventory,
+        } => {
             let inventory = inventory.load()?;
             let hosts = inventory.select(pattern)?;
             match (format, folded) {
-                (Format::Json, _) => hosts.iter().try_for_each(|host| print_json(host))?,
+                (Format::Json, _) => hosts.iter().try_for_each(print_json)?,
                 (Format::Text, true) => {
-                    print(&fold(hosts.iter().map(|host| host.name())).iter().map(|name| format!("{name}\n")).collect::<String>())?;
+                    print(
+                        &fold(hosts.iter().map(|host| host.name()))
+                            .iter()
+                            .map(|name| format!("{name}\n"))
+                            .collect::<String>(),
+                    )?;
                 }
                 (Format::Text, false) => {
                     let line = |host: &&midflight_inventory::Host| {
                         let groups: Vec<&str> = host.groups().collect();
-                        let zone = host.zone().map(|zone| format!("  zone {zone}")).unwrap_or_default();
-                        format!("{}  {}:{}{zone}  {}\n", host.name(), host.address(), host.port(), groups.join(","))
+                        let zone = host
+                            .zone()
+                            .map(|zone| format!("  zone {zone}"))
+                            .unwrap_or_default();
+                        format!(
+                            "{}  {}:{}{zone}  {}\n",
+                            host.name(),
+                            host.address(),
+                            host.port(),
+                            groups.join(",")
+                        )
                     };
                     print(&hosts.iter().map(line).collect::<String>())?;
                 }
@@ -59,8 +77,16 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
         InventoryVerb::Check { inventory } => {
             let inventory = inventory.load()?;
             let policy = policy::from_inventory(&inventory)?;
-            let with = if policy.is_some() { "a policy" } else { "no policy" };
-            tell(&format!("good: {} hosts in {} groups, {with}", inventory.hosts().len(), inventory.groups().len()));
+            let with = if policy.is_some() {
+                "a policy"
+            } else {
+                "no policy"
+            };
+            tell(&format!(
+                "good: {} hosts in {} groups, {with}",
+                inventory.hosts().len(),
+                inventory.groups().len()
+            ));
         }
     }
     Ok(Exit::OK)

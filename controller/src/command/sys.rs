@@ -10,7 +10,7 @@ use crate::command::{print, print_json};
 use crate::engine::link::Link;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::Format;
+use crate::output::{Format, count};
 use crate::plan;
 use crate::policy::{Span, Timeouts};
 use crate::transport::Target;
@@ -58,7 +58,8 @@ pub async fn run(verb: SysVerb, format: Format) -> Result<Exit, Error> {
         SysVerb::Resume(args) => (args, Op::Resume(pb::SysResume {})),
         SysVerb::ReplaceState { actor, state } => {
             let state = if state == "-" {
-                std::io::read_to_string(std::io::stdin()).map_err(Error::io("read", std::path::Path::new("stdin")))?
+                std::io::read_to_string(std::io::stdin())
+                    .map_err(Error::io("read", std::path::Path::new("stdin")))?
             } else {
                 state
             };
@@ -70,19 +71,37 @@ pub async fn run(verb: SysVerb, format: Format) -> Result<Exit, Error> {
     let target: Target = match (targets.pop(), targets.is_empty()) {
         (Some(target), true) => target,
         _ => {
-            let problem = format!("{:?} names {} nodes, and an actor is on one", args.node, targets.len() + 1);
-            return Err(Error::Usage { problem, hint: "name one node" });
+            let problem = format!(
+                "{:?} names {} nodes, and an actor is on one",
+                args.node,
+                targets.len() + 1
+            );
+            return Err(Error::Usage {
+                problem,
+                hint: "name one node",
+            });
         }
     };
     let actor = match args.actor.parse() {
         Ok(pid) => sys_request::Actor::Pid(pid),
         Err(_) => sys_request::Actor::Name(args.actor.clone()),
     };
-    let request = pb::SysRequest { actor: Some(actor), timeout_ms: args.timeout.millis(), op: Some(op) };
+    let request = pb::SysRequest {
+        actor: Some(actor),
+        timeout_ms: args.timeout.millis(),
+        op: Some(op),
+    };
     let connect = Timeouts::default().connect.get();
     let link = Link::new(target, args.fleet.pki.transport()?, connect);
-    let answer = link.once(connect * 2 + args.timeout.get(), |agent| async move { agent.sys(request).await }).await;
-    let answer = answer.map_err(|source| Error::Node { node: link.target().name.clone(), source })?;
+    let answer = link
+        .once(connect * 2 + args.timeout.get(), |agent| async move {
+            agent.sys(request).await
+        })
+        .await;
+    let answer = answer.map_err(|source| Error::Node {
+        node: link.target().name.clone(),
+        source,
+    })?;
     show(&answer, format)?;
     Ok(Exit::OK)
 }
@@ -105,17 +124,23 @@ fn show(answer: &pb::SysResponse, format: Format) -> Result<(), Error> {
     if !answer.state.is_empty() {
         return print(&format!("{}\n", answer.state));
     }
-    let Some(actor) = status else { return print("done\n") };
+    let Some(actor) = status else {
+        return print("done\n");
+    };
     print(&format!(
-        "pid {}  name {}  {} {}  {}\nmailbox {} of {}  state {} bytes  {} events handled\n",
+        "pid {}  name {}  {} {}  {}\nmailbox {} of {}  state {}  {} handled\n",
         actor.pid,
-        if actor.name.is_empty() { "-" } else { &actor.name },
+        if actor.name.is_empty() {
+            "-"
+        } else {
+            &actor.name
+        },
         actor.module,
         actor.vsn,
         actor.status,
         actor.mailbox,
         actor.mailbox_bound,
-        actor.state_bytes,
-        actor.events
+        count(actor.state_bytes, "byte"),
+        count(actor.events, "event")
     ))
 }

@@ -117,7 +117,7 @@ async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
         let mut actions = Vec::new();
         for action in inputs.drain(..).flat_map(|input| run.machine.step(input)) {
             match action {
-                Action::Record(fact) => facts.push(fact),
+                Action::Record(fact) => facts.push(*fact),
                 action => actions.push(action),
             }
         }

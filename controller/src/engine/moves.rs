@@ -78,7 +78,7 @@ pub enum Back {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// To be in the journal before any action after it.
-    Record(Fact),
+    Record(Box<Fact>),
     /// Stage and upgrade a node, up to resume.
     Upgrade(usize),
     /// Let so long pass, then give [`Input::Baked`].

@@ -299,12 +299,12 @@ impl Rollout {
         let passed = reasons.is_empty();
         // Waves are counted by a policy's list, which fits 32 bits.
         let wave = self.wave as u32 + 1;
-        self.actions.push(Action::Record(Fact::Gate {
+        self.record(Fact::Gate {
             wave,
             passed,
             health: self.health,
             reasons: reasons.clone(),
-        }));
+        });
         if !passed {
             return self.roll_back(format!(
                 "the gate of wave {wave} tripped: {}",
@@ -355,8 +355,7 @@ impl Rollout {
         self.nodes.set(node, Node::Settled(Outcome::Confirmed));
         if let Err(cause) = result {
             let node = self.nodes.name(node);
-            self.actions
-                .push(Action::Record(Fact::Trouble { node, cause }));
+            self.record(Fact::Trouble { node, cause });
         }
     }
 
@@ -375,13 +374,13 @@ impl Rollout {
         };
         self.nodes.set(node, Node::Settled(outcome));
         let node = self.nodes.name(node);
-        self.actions.push(Action::Record(Fact::Node {
+        self.record(Fact::Node {
             node,
             outcome,
             pause_us: None,
             cause,
             rollback: counts,
-        }));
+        });
     }
 
     fn spend(&mut self, within: bool) {
@@ -463,10 +462,10 @@ impl Rollout {
 
     fn ask(&mut self, node: usize, state: Node, phase: Phase, action: Action) {
         self.nodes.set(node, state);
-        self.actions.push(Action::Record(Fact::Ask {
+        self.record(Fact::Ask {
             node: self.nodes.name(node),
             phase,
-        }));
+        });
         self.actions.push(action);
     }
 
@@ -475,21 +474,24 @@ impl Rollout {
         self.record_outcome(node, outcome, None, cause);
     }
 
+    fn record(&mut self, fact: Fact) {
+        self.actions.push(Action::Record(Box::new(fact)));
+    }
+
     fn record_state(&mut self, state: RolloutState, reason: String) {
-        self.actions
-            .push(Action::Record(Fact::State { state, reason }));
+        self.record(Fact::State { state, reason });
     }
 
     fn record_wave(&mut self, stage: WaveStage, nodes: usize, bake: Duration) {
         let bake_ms = u64::try_from(bake.as_millis()).unwrap_or(u64::MAX);
         // See `new` and `judge` for why these fit 32 bits.
         let (wave, nodes) = (self.wave as u32 + 1, nodes as u32);
-        self.actions.push(Action::Record(Fact::Wave {
+        self.record(Fact::Wave {
             wave,
             stage,
             nodes,
             bake_ms,
-        }));
+        });
     }
 
     fn record_outcome(
@@ -500,13 +502,13 @@ impl Rollout {
         cause: Option<Cause>,
     ) {
         let node = self.nodes.name(node);
-        self.actions.push(Action::Record(Fact::Node {
+        self.record(Fact::Node {
             node,
             outcome,
             pause_us,
             cause,
             rollback: None,
-        }));
+        });
     }
 }
 

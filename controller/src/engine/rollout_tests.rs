@@ -35,8 +35,10 @@ fn cause() -> Cause {
 /// Actions as short words; facts only where a state is entered.
 fn words(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| match action {
-        Action::Record(Fact::State { state, .. }) => Some(state.to_string()),
-        Action::Record(_) => None,
+        Action::Record(fact) => match &**fact {
+            Fact::State { state, .. } => Some(state.to_string()),
+            _ => None,
+        },
         Action::Bake(time) => Some(format!("bake {}s", time.as_secs())),
         Action::Upgrade(node) => Some(format!("upgrade {node}")),
         Action::Check(node) => Some(format!("check {node}")),

@@ -95,7 +95,8 @@ fn write(id: &RolloutId, view: &View, out: &mut String) -> fmt::Result {
 
 /// Folded by phase, code and subject; messages may name addresses, so one is shown as the sample.
 fn failures(view: &View, out: &mut String) -> fmt::Result {
-    let mut groups: BTreeMap<(Phase, &str, &str), Vec<(&str, &Cause)>> = BTreeMap::new();
+    type Failures<'a> = Vec<(&'a str, &'a Cause)>;
+    let mut groups: BTreeMap<(Phase, &str, &str), Failures<'_>> = BTreeMap::new();
     let of_nodes = view
         .nodes
         .iter()

@@ -50,7 +50,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Error> {
         let error = error.without_snippet();
         let (line, column) = error
             .location()
-            .map_or((1, 1), |at| (at.line().into(), at.column().into()));
+            .map_or((1, 1), |at| (at.line(), at.column()));
         refuse(line, column, problem_of(&error.to_string()))
     })?;
     let policy = policy.unwrap_or_default();
