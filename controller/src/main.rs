@@ -17,7 +17,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version go to stdout, mistakes to stderr; neither can be reported anywhere else.
             let _ = error.print();
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let asked = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
             return if asked { Exit::OK } else { Exit::USAGE }.into();
         }
     };
@@ -26,8 +29,17 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             let hint = error.hint();
-            let hint = if hint.is_empty() { String::new() } else { format!("\n  hint: {hint}") };
-            let _ = writeln!(std::io::stderr(), "error: {}: {}{hint}", error.code(), error::chain(&error));
+            let hint = if hint.is_empty() {
+                String::new()
+            } else {
+                format!("\n  hint: {hint}")
+            };
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: {}: {}{hint}",
+                error.code(),
+                error::chain(&error)
+            );
             error.exit().into()
         }
     }
@@ -40,5 +52,8 @@ fn log(verbose: u8) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("MIDFLIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

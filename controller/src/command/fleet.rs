@@ -30,7 +30,13 @@ pub struct FleetArgs {
 #[derive(Clone, Debug, Args)]
 pub struct InventoryArgs {
     /// An inventory file; may be given several times. In the environment, files are separated by colons.
-    #[arg(short = 'i', long = "inventory", value_name = "FILE", env = "MIDFLIGHT_INVENTORY", value_delimiter = ':')]
+    #[arg(
+        short = 'i',
+        long = "inventory",
+        value_name = "FILE",
+        env = "MIDFLIGHT_INVENTORY",
+        value_delimiter = ':'
+    )]
     pub files: Vec<PathBuf>,
 }
 
@@ -80,7 +86,9 @@ impl PkiArgs {
     pub fn credentials(&self) -> Result<Credentials, Error> {
         let folder = self.pki.as_deref().map(Credentials::in_folder);
         let pick = |file: &Option<PathBuf>, of: fn(&Credentials) -> &PathBuf| {
-            file.clone().or_else(|| folder.as_ref().map(|folder| of(folder).clone())).ok_or(Error::NoCredentials)
+            file.clone()
+                .or_else(|| folder.as_ref().map(|folder| of(folder).clone()))
+                .ok_or(Error::NoCredentials)
         };
         Ok(Credentials {
             ca: pick(&self.ca, |files| &files.ca)?,
@@ -133,12 +141,19 @@ impl BundleArgs {
         let bundle = Bundle::read(&self.bundle).map_err(failed())?;
         if bundle.manifest.is_release() {
             let (name, vsn) = (bundle.manifest.name.clone(), bundle.manifest.to.clone());
-            let wrong = midflight_patch::Error::WrongKind { name, vsn, have: "release", want: "patch" };
+            let wrong = midflight_patch::Error::WrongKind {
+                name,
+                vsn,
+                have: "release",
+                want: "patch",
+            };
             return Err(failed()(wrong));
         }
         match &self.allowed_signers {
             Some(file) => {
-                let signers = bundle.verify(&read_signers(file)?, SystemTime::now()).map_err(failed())?;
+                let signers = bundle
+                    .verify(&read_signers(file)?, SystemTime::now())
+                    .map_err(failed())?;
                 let names: Vec<String> = signers.iter().map(ToString::to_string).collect();
                 tell(&format!("signed by {}", names.join(", ")));
             }
@@ -159,7 +174,9 @@ impl BundleArgs {
 pub fn read_signers(path: &std::path::Path) -> Result<AllowedSigners, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let name = path.display().to_string();
-    AllowedSigners::parse(&text, &name).map_err(Error::patch(format!("the allowed signers {name} do not read")))
+    AllowedSigners::parse(&text, &name).map_err(Error::patch(format!(
+        "the allowed signers {name} do not read"
+    )))
 }
 
 /// Which nodes a verb is about.

@@ -24,7 +24,9 @@ pub fn run(args: &HistoryArgs, format: Format) -> Result<Exit, Error> {
     let journal = Sqlite::open(&path)?;
     for id in journal.rollouts(args.most)? {
         let view = read(&journal, &path, &id)?;
-        let Some(planned) = &view.planned else { continue };
+        let Some(planned) = &view.planned else {
+            continue;
+        };
         match format {
             Format::Json => print_json(&json!({
                 "rollout": id, "name": planned.name, "from": planned.from, "to": planned.to, "patch": planned.patch,
@@ -48,7 +50,13 @@ pub fn run(args: &HistoryArgs, format: Format) -> Result<Exit, Error> {
 /// In UTC, to the minute.
 fn time_of(ms: u64) -> String {
     let seconds = i64::try_from(ms / 1_000).unwrap_or(0);
-    let time = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let time = time::OffsetDateTime::from_unix_timestamp(seconds)
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let (date, hour, minute) = (time.date(), time.hour(), time.minute());
-    format!("{:04}-{:02}-{:02} {hour:02}:{minute:02}Z", date.year(), u8::from(date.month()), date.day())
+    format!(
+        "{:04}-{:02}-{:02} {hour:02}:{minute:02}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day()
+    )
 }

@@ -32,7 +32,17 @@ pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
     let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
     let answers = survey::survey(&links, &policy).await;
     let silent = answers.iter().any(Result::is_err);
-    let mut rows = vec![["NODE", "RELEASE", "PERMANENT", "UPGRADE", "ACTORS", "MODULES"].map(str::to_owned)];
+    let mut rows = vec![
+        [
+            "NODE",
+            "RELEASE",
+            "PERMANENT",
+            "UPGRADE",
+            "ACTORS",
+            "MODULES",
+        ]
+        .map(str::to_owned),
+    ];
     for (target, answer) in targets.iter().zip(&answers) {
         match format {
             Format::Json => print_json(&as_json(&target.name, answer))?,
@@ -46,7 +56,10 @@ pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
 }
 
 fn release(release: Option<&pb::Release>) -> String {
-    release.map_or_else(|| "-".to_owned(), |release| format!("{} {}", release.name, release.vsn))
+    release.map_or_else(
+        || "-".to_owned(),
+        |release| format!("{} {}", release.name, release.vsn),
+    )
 }
 
 fn upgrade_state(state: pb::UpgradeState) -> &'static str {
@@ -67,26 +80,42 @@ fn row(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> [String;
         Ok(node) => node,
         Err(error) => {
             let what = format!("{}: {}", error.code(), crate::error::chain(error));
-            return [name.to_owned(), "-".into(), "-".into(), "-".into(), "-".into(), what];
+            return [
+                name.to_owned(),
+                "-".into(),
+                "-".into(),
+                "-".into(),
+                "-".into(),
+                what,
+            ];
         }
     };
     let upgrade = node.upgrade.as_ref().map_or_else(
         || "-".to_owned(),
         |upgrade| {
-            let rollout = upgrade.key.as_ref().map(|key| key.rollout_id.as_str()).unwrap_or_default();
+            let rollout = upgrade
+                .key
+                .as_ref()
+                .map(|key| key.rollout_id.as_str())
+                .unwrap_or_default();
             format!("{} by {rollout}", upgrade_state(upgrade.state()))
         },
     );
     let module = |module: &pb::ModuleStatus| {
         let trouble = match (module.traps, module.errors, module.restarts) {
             (0, 0, 0) => String::new(),
-            (traps, errors, restarts) => format!(" ({traps} traps, {errors} errors, {restarts} restarts)"),
+            (traps, errors, restarts) => {
+                format!(" ({traps} traps, {errors} errors, {restarts} restarts)")
+            }
         };
         let old = match module.actors_on_old {
             0 => String::new(),
             actors => format!(", {actors} on {}", module.old_vsn),
         };
-        format!("{} {}: {} actors{old}{trouble}", module.name, module.vsn, module.actors)
+        format!(
+            "{} {}: {} actors{old}{trouble}",
+            module.name, module.vsn, module.actors
+        )
     };
     let modules: Vec<String> = node.modules.iter().map(module).collect();
     [
@@ -109,7 +138,11 @@ fn table(rows: &[[String; 6]]) -> String {
     }
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
@@ -122,7 +155,9 @@ fn as_json(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> serd
         Err(error) => return json!({"node": name, "unreachable": error.cause(Phase::Describe)}),
     };
     let release = |release: &Option<pb::Release>| {
-        release.as_ref().map(|release| json!({"name": release.name, "vsn": release.vsn, "digest": release.digest}))
+        release.as_ref().map(
+            |release| json!({"name": release.name, "vsn": release.vsn, "digest": release.digest}),
+        )
     };
     let upgrade = node.upgrade.as_ref().map(|upgrade| {
         let key = upgrade.key.clone().unwrap_or_default();

@@ -72,35 +72,53 @@ pub struct SignArgs {
 pub fn run(verb: &PatchVerb, format: Format) -> Result<Exit, Error> {
     match verb {
         PatchVerb::Build { spec, out } => {
-            let built = Bundle::build(spec).map_err(Error::patch(format!("{} does not build", spec.display())))?;
+            let built = Bundle::build(spec)
+                .map_err(Error::patch(format!("{} does not build", spec.display())))?;
             write(&built, out)?;
             show_digest(&built, format)?;
         }
         PatchVerb::Sign(args) => sign(args, format)?,
-        PatchVerb::Verify { bundle: path, allowed_signers } => {
+        PatchVerb::Verify {
+            bundle: path,
+            allowed_signers,
+        } => {
             let signers = read_signers(allowed_signers)?;
             let bundle = read(path)?;
-            let principals = bundle.verify(&signers, SystemTime::now()).map_err(refused(path))?;
+            let principals = bundle
+                .verify(&signers, SystemTime::now())
+                .map_err(refused(path))?;
             match format {
                 Format::Json => {
-                    let signer = |by: &midflight_patch::Principal| json!({"name": by.name, "key": by.key});
+                    let signer =
+                        |by: &midflight_patch::Principal| json!({"name": by.name, "key": by.key});
                     let signers: Vec<_> = principals.iter().map(signer).collect();
                     print_json(&json!({"digest": bundle.digest(), "signers": signers}))?;
                 }
                 Format::Text => {
-                    let line = |by: &midflight_patch::Principal| format!("good signature by {} ({})\n", by.name, by.key);
-                    print(&format!("{}{}\n", principals.iter().map(line).collect::<String>(), bundle.digest()))?;
+                    let line = |by: &midflight_patch::Principal| {
+                        format!("good signature by {} ({})\n", by.name, by.key)
+                    };
+                    print(&format!(
+                        "{}{}\n",
+                        principals.iter().map(line).collect::<String>(),
+                        bundle.digest()
+                    ))?;
                 }
             }
         }
-        PatchVerb::Inspect { bundle: path, manifest } => {
+        PatchVerb::Inspect {
+            bundle: path,
+            manifest,
+        } => {
             let bundle = read(path)?;
             match (manifest, format) {
                 (true, _) => print(&String::from_utf8_lossy(&bundle.manifest_bytes))?,
                 (false, Format::Text) => print(&bundle.inspect())?,
                 (false, Format::Json) => {
                     let (digest, signatures) = (bundle.digest(), bundle.signatures.len());
-                    print_json(&json!({"digest": digest, "manifest": bundle.manifest, "signatures": signatures}))?;
+                    print_json(
+                        &json!({"digest": digest, "manifest": bundle.manifest, "signatures": signatures}),
+                    )?;
                 }
             }
         }
@@ -121,9 +139,11 @@ fn sign(args: &SignArgs, format: Format) -> Result<(), Error> {
         let armored = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         bundle.add_signature(armored).map_err(failed())?;
     } else {
-        let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).ok_or_else(|| {
-            Error::SshAgent { problem: "SSH_AUTH_SOCK names none".to_owned() }
-        })?;
+        let socket = std::env::var_os("SSH_AUTH_SOCK")
+            .filter(|socket| !socket.is_empty())
+            .ok_or_else(|| Error::SshAgent {
+                problem: "SSH_AUTH_SOCK names none".to_owned(),
+            })?;
         let agent = SshAgent::connect(Path::new(&socket), args.pubkey.as_deref())?;
         bundle.sign(&agent).map_err(failed())?;
     }
@@ -137,7 +157,10 @@ fn read(path: &Path) -> Result<Bundle, Error> {
 }
 
 fn write(bundle: &Bundle, path: &Path) -> Result<(), Error> {
-    bundle.write(path).map_err(Error::patch(format!("{} cannot be written", path.display())))
+    bundle.write(path).map_err(Error::patch(format!(
+        "{} cannot be written",
+        path.display()
+    )))
 }
 
 fn refused(path: &Path) -> impl FnOnce(midflight_patch::Error) -> Error {
@@ -147,6 +170,8 @@ fn refused(path: &Path) -> impl FnOnce(midflight_patch::Error) -> Error {
 fn show_digest(bundle: &Bundle, format: Format) -> Result<(), Error> {
     match format {
         Format::Text => print(&format!("{}\n", bundle.digest())),
-        Format::Json => print_json(&json!({"digest": bundle.digest(), "signatures": bundle.signatures.len()})),
+        Format::Json => {
+            print_json(&json!({"digest": bundle.digest(), "signatures": bundle.signatures.len()}))
+        }
     }
 }

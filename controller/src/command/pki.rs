@@ -59,14 +59,19 @@ pub fn run(verb: &PkiVerb, format: Format) -> Result<Exit, Error> {
     match verb {
         PkiVerb::Init { dir, fleet, force } => {
             pki::init(dir, fleet, *force)?;
-            tell(&format!("made {}; its key stays secret", dir.join("ca.pem").display()));
+            tell(&format!(
+                "made {}; its key stays secret",
+                dir.join("ca.pem").display()
+            ));
         }
         PkiVerb::Issue(args) => {
             for subject in subjects(args)? {
                 let (cert, key) = pki::issue(&args.dir, &subject, args.days, args.force)?;
                 match format {
                     Format::Text => print(&format!("{}\n{}\n", cert.display(), key.display()))?,
-                    Format::Json => print_json(&json!({"certificate": cert, "key": key, "days": args.days}))?,
+                    Format::Json => {
+                        print_json(&json!({"certificate": cert, "key": key, "days": args.days}))?
+                    }
                 }
             }
         }
@@ -76,12 +81,24 @@ pub fn run(verb: &PkiVerb, format: Format) -> Result<Exit, Error> {
 
 fn subjects(args: &IssueArgs) -> Result<Vec<Subject>, Error> {
     if let (Some(role), Some(name)) = (args.role, &args.name) {
-        return Ok(vec![Subject::Client { name: name.clone(), role }]);
+        return Ok(vec![Subject::Client {
+            name: name.clone(),
+            role,
+        }]);
     }
     let names = expand(args.node.as_deref().unwrap_or_default())?;
     if names.len() > 1 && !args.address.is_empty() {
         let problem = format!("{} nodes cannot share an address", names.len());
-        return Err(Error::Usage { problem, hint: "leave --address out, or issue for one node at a time" });
+        return Err(Error::Usage {
+            problem,
+            hint: "leave --address out, or issue for one node at a time",
+        });
     }
-    Ok(names.into_iter().map(|name| Subject::Node { name, addresses: args.address.clone() }).collect())
+    Ok(names
+        .into_iter()
+        .map(|name| Subject::Node {
+            name,
+            addresses: args.address.clone(),
+        })
+        .collect())
 }

@@ -49,15 +49,30 @@ impl PlanArgs {
         let links = survey::links(&targets, &transport, &policy);
         let answers = survey::survey(&links, &policy).await;
         let plan = plan::plan(targets, answers, &bundle.manifest, &policy, &inventory)?;
-        Ok(Prepared { bundle, policy, plan, links })
+        Ok(Prepared {
+            bundle,
+            policy,
+            plan,
+            links,
+        })
     }
 }
 
 pub async fn run(args: PlanArgs, format: Format) -> Result<Exit, Error> {
-    let Prepared { bundle, policy, plan, .. } = args.prepare().await?;
+    let Prepared {
+        bundle,
+        policy,
+        plan,
+        ..
+    } = args.prepare().await?;
     match format {
         Format::Text => print(&plan.text(&bundle.manifest, &policy))?,
-        Format::Json => print_json(&as_json(&plan, &bundle.manifest, &policy, &bundle.digest().to_string()))?,
+        Format::Json => print_json(&as_json(
+            &plan,
+            &bundle.manifest,
+            &policy,
+            &bundle.digest().to_string(),
+        ))?,
     }
     Ok(Exit::OK)
 }

@@ -48,19 +48,34 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
     let lock = match Lock::take(&path, &id)? {
         Some(lock) => lock,
         None => {
-            return Err(Error::Owned { rollout: id.to_string(), owner: view.owner.unwrap_or_else(this_process) });
+            return Err(Error::Owned {
+                rollout: id.to_string(),
+                owner: view.owner.unwrap_or_else(this_process),
+            });
         }
     };
     let changed = view.changed();
     if changed.is_empty() {
-        tell(&format!("rollout {id} has left no node on the new code; there is nothing to roll back"));
+        tell(&format!(
+            "rollout {id} has left no node on the new code; there is nothing to roll back"
+        ));
         lock.finish();
         return Ok(Exit::OK);
     }
-    let (mut targets, inventory): (Vec<Target>, _) = (planned.nodes.iter().map(Target::from).collect(), &args.fleet.inventory);
-    let inventory = if inventory.files.is_empty() { None } else { Some(inventory.load()?) };
+    let (mut targets, inventory): (Vec<Target>, _) = (
+        planned.nodes.iter().map(Target::from).collect(),
+        &args.fleet.inventory,
+    );
+    let inventory = if inventory.files.is_empty() {
+        None
+    } else {
+        Some(inventory.load()?)
+    };
     for target in &mut targets {
-        if let Some(host) = inventory.as_ref().and_then(|inventory| inventory.host(&target.name)) {
+        if let Some(host) = inventory
+            .as_ref()
+            .and_then(|inventory| inventory.host(&target.name))
+        {
             *target = Target::from(host);
         }
     }
@@ -68,17 +83,33 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
     let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
     let names: Arc<[String]> = targets.iter().map(|target| target.name.clone()).collect();
     let known: BTreeMap<usize, bool> = changed.iter().copied().collect();
-    let others: Vec<_> = view.nodes.iter().map(|node| node.outcome).enumerate().filter(|(node, _)| !known.contains_key(node)).collect();
+    let others: Vec<_> = view
+        .nodes
+        .iter()
+        .map(|node| node.outcome)
+        .enumerate()
+        .filter(|(node, _)| !known.contains_key(node))
+        .collect();
     let order = Order {
-        key: pb::Key { rollout_id: id.to_string(), patch_digest: planned.patch.clone(), attempt: 1 },
+        key: pb::Key {
+            rollout_id: id.to_string(),
+            patch_digest: planned.patch.clone(),
+            attempt: 1,
+        },
         timeouts: policy.timeouts,
-        on_down_failure: OnDownFailure::from_word(args.on_down_failure.as_deref().unwrap_or(&planned.on_down_failure)),
+        on_down_failure: OnDownFailure::from_word(
+            args.on_down_failure
+                .as_deref()
+                .unwrap_or(&planned.on_down_failure),
+        ),
     };
     let ended = engine::run(Run {
         id: id.clone(),
         machine: Rollout::resumed(names, &changed, &others, &policy),
         view,
-        preface: vec![Fact::Owned { owner: this_process() }],
+        preface: vec![Fact::Owned {
+            owner: this_process(),
+        }],
         first: Input::RollBack("a rollback was asked for".to_owned()),
         links,
         order: Arc::new(order),
@@ -102,5 +133,8 @@ pub fn read(journal: &Sqlite, path: &Path, id: &RolloutId) -> Result<View, Error
 }
 
 fn no_such(id: &RolloutId, path: &Path) -> Error {
-    Error::NoSuchRollout { rollout: id.to_string(), path: path.to_owned() }
+    Error::NoSuchRollout {
+        rollout: id.to_string(),
+        path: path.to_owned(),
+    }
 }

@@ -25,7 +25,11 @@ pub fn run(args: &StatusArgs, format: Format) -> Result<Exit, Error> {
     let path = args.journal.path()?;
     let journal = Sqlite::open(&path)?;
     let newest = || Ok::<_, Error>(journal.rollouts(1)?.pop());
-    let Some(id) = args.rollout.clone().map_or_else(newest, |id| Ok(Some(id)))? else {
+    let Some(id) = args
+        .rollout
+        .clone()
+        .map_or_else(newest, |id| Ok(Some(id)))?
+    else {
         print("no rollout was ever run with this journal\n")?;
         return Ok(Exit::OK);
     };
@@ -34,13 +38,20 @@ pub fn run(args: &StatusArgs, format: Format) -> Result<Exit, Error> {
     let (next, exit) = (next(&id, &view, alive, now_ms()), exit(&view, alive));
     match format {
         Format::Text => {
-            let owner = view.owner.as_ref().map(ToString::to_string).unwrap_or_default();
+            let owner = view
+                .owner
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             let how = match (alive, view.state.is_final()) {
                 (true, _) => "run by",
                 (false, true) => "was run by",
                 (false, false) => "was run, until that process died, by",
             };
-            print(&format!("{}  {how} {owner}\n  what happens next: {next}\n", summary(&id, &view)))?;
+            print(&format!(
+                "{}  {how} {owner}\n  what happens next: {next}\n",
+                summary(&id, &view)
+            ))?;
         }
         Format::Json => print_json(&json!({
             "rollout": id,
@@ -72,9 +83,13 @@ fn exit(view: &View, alive: bool) -> Exit {
 fn next(id: &RolloutId, view: &View, alive: bool, now: u64) -> String {
     if view.state.is_final() {
         return match (view.unresolved().is_empty(), view.changed().is_empty()) {
-            (false, _) => format!("nothing by itself; put the listed nodes back with: midflight rollback {id}"),
+            (false, _) => format!(
+                "nothing by itself; put the listed nodes back with: midflight rollback {id}"
+            ),
             (true, true) => "nothing".to_owned(),
-            (true, false) => format!("nothing; the patch can still be taken back with: midflight rollback {id}"),
+            (true, false) => {
+                format!("nothing; the patch can still be taken back with: midflight rollback {id}")
+            }
         };
     }
     if !alive {
@@ -89,16 +104,25 @@ fn next(id: &RolloutId, view: &View, alive: bool, now: u64) -> String {
     if view.state == RolloutState::RollingBack {
         return "nodes are put back until all are, or until the deadline of the policy".to_owned();
     }
-    let current = (1..).zip(&view.waves).filter(|(_, wave)| wave.stage.is_some()).last();
+    let current = (1..)
+        .zip(&view.waves)
+        .filter(|(_, wave)| wave.stage.is_some())
+        .last();
     match current.and_then(|(number, wave)| Some((number, wave, wave.stage?))) {
         None => "the first wave begins".to_owned(),
         Some((number, wave, WaveStage::Baking)) => {
             let left = (wave.since_ms + wave.bake_ms).saturating_sub(now);
             format!("the gate of wave {number} opens in {}", duration(left))
         }
-        Some((number, _, WaveStage::Upgrading)) => format!("wave {number} bakes once its nodes run the new code"),
-        Some((number, _, WaveStage::Gate)) => format!("wave {number} is confirmed if its gate passes, else all is rolled back"),
-        Some((number, _, WaveStage::Confirming)) => format!("the wave after {number} begins, or the rollout finishes"),
+        Some((number, _, WaveStage::Upgrading)) => {
+            format!("wave {number} bakes once its nodes run the new code")
+        }
+        Some((number, _, WaveStage::Gate)) => {
+            format!("wave {number} is confirmed if its gate passes, else all is rolled back")
+        }
+        Some((number, _, WaveStage::Confirming)) => {
+            format!("the wave after {number} begins, or the rollout finishes")
+        }
         Some(_) => "the nodes finish: the old code is dropped".to_owned(),
     }
 }
