@@ -2,6 +2,7 @@
 //! node says it runs afterwards, and by what the clients see.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
@@ -20,7 +21,6 @@ use crate::engine::words::Outcome;
 use crate::error::{self, Error};
 use crate::exit::Exit;
 use crate::journal::{Journal as _, Sqlite};
-use std::sync::Arc;
 
 /// How long the clients may take to see what an act led to.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,19 +64,18 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Plays all acts; the first one that does not end as it should is the last.
+    /// Plays all acts, and adds what they came to; the first one that does not end as it should is the last.
     ///
     /// # Errors
     /// What keeps an act from being played to its end.
-    pub async fn play(&self) -> Result<Vec<Played>, Error> {
-        let mut played = Vec::new();
+    pub async fn play(&self, played: &mut Vec<Played>) -> Result<(), Error> {
         self.traffic.flow(MESSAGES, PATIENCE).await?;
         self.setup.bundle("good", setup::GOOD)?;
         self.told.act(1, "version 1 becomes version 2, in waves: one node, 25 %, all", Exit::OK);
         self.traffic.expect(Form::Either, Greeting::Either);
-        played.push(self.act("v1 to v2", "good", Exit::OK).await?);
-        self.traffic.expect(Form::Upper, Greeting::Howdy);
-        let mut good = played[0].fleet_ok;
+        let act = self.act("v1 to v2", "good", Exit::OK).await?;
+        let mut good = act.fleet_ok;
+        played.push(act);
         let bad = [
             ("code_change returns an error", "counter_bad_error", Some("fail_at"), Exit::REFUSED),
             ("code_change traps", "counter_bad_trap", Some("trap_at"), Exit::REFUSED),
@@ -99,7 +98,7 @@ impl Stage<'_> {
             good = act.fleet_ok;
             played.push(act);
         }
-        Ok(played)
+        Ok(())
     }
 
     async fn act(&self, name: &'static str, bundle: &str, expected: Exit) -> Result<Played, Error> {

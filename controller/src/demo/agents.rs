@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ struct Agent {
 pub struct Agents {
     program: PathBuf,
     running: Mutex<Vec<Agent>>,
+    started: AtomicBool,
 }
 
 impl Agents {
@@ -50,7 +52,7 @@ impl Agents {
         }
         // Agents run with other working folders.
         let program = std::fs::canonicalize(&program).map_err(Error::io("find", &program))?;
-        Ok(Self { program, running: Mutex::new(Vec::new()) })
+        Ok(Self { program, running: Mutex::new(Vec::new()), started: AtomicBool::new(false) })
     }
 
     /// Starts the agent of a node. It must be called from a thread that lives as long as the process: the system counts
@@ -73,8 +75,19 @@ impl Agents {
             .kill_on_drop(true)
             .spawn()
             .map_err(Error::io("start", &self.program))?;
+        self.started.store(true, Ordering::Relaxed);
         self.lock().push(Agent { name: node.name.clone(), log, child });
         Ok(())
+    }
+
+    /// Whether there was an agent at any time.
+    pub fn were_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// The agents' program.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Agent>> {

@@ -14,6 +14,15 @@ pub enum Form {
     Upper,
 }
 
+/// A line that has not come back.
+#[derive(Debug)]
+struct Due {
+    seq: u64,
+    form: Form,
+    /// A later one came back already.
+    passed: bool,
+}
+
 /// One connection's lines.
 #[derive(Debug)]
 pub struct Lines {
@@ -23,7 +32,7 @@ pub struct Lines {
     /// Lines sent; their numbers count from 1.
     sent: u64,
     /// Sent and not come back yet, in order.
-    due: VecDeque<(u64, Form)>,
+    due: VecDeque<Due>,
     mark: u64,
     fresh: u64,
     /// Lines that came back once more.
@@ -59,7 +68,7 @@ impl Lines {
     /// The next line, with its line break. It is due from now on.
     pub fn send(&mut self) -> String {
         self.sent += 1;
-        self.due.push_back((self.sent, self.form));
+        self.due.push_back(Due { seq: self.sent, form: self.form, passed: false });
         self.text(self.sent) + "\n"
     }
 
@@ -70,7 +79,7 @@ impl Lines {
     /// What the code answers like from now on. Lines under way may meet either code.
     pub fn expect(&mut self, form: Form) {
         self.form = form;
-        self.due.iter_mut().for_each(|due| due.1 = Form::Either);
+        self.due.iter_mut().for_each(|due| due.form = Form::Either);
     }
 
     /// Takes in a line that came back, without its line break.
@@ -79,15 +88,16 @@ impl Lines {
             self.foreign += 1;
             return self.wrong("a line that was never sent", line);
         };
-        let Some(place) = self.due.iter().position(|due| due.0 == seq) else {
+        let Some(place) = self.due.iter().position(|due| due.seq == seq) else {
             self.duplicated += 1;
             return self.wrong("a line came back twice", line);
         };
-        if place > 0 {
+        let passes = self.due.iter_mut().take(place).filter(|due| !due.passed);
+        if passes.map(|due| due.passed = true).count() > 0 {
             self.overtook += 1;
             self.wrong("a line came back before an earlier one", line);
         }
-        let form = self.due.remove(place).map_or(Form::Either, |due| due.1);
+        let form = self.due.remove(place).map_or(Form::Either, |due| due.form);
         let good = match form {
             Form::AsSent => !line.iter().any(u8::is_ascii_uppercase),
             Form::Either => true,
@@ -186,8 +196,10 @@ mod tests {
     #[test]
     fn a_line_that_never_comes_back_stays_due() {
         let mut lines = lines(Form::AsSent);
-        let (_lost, second) = (lines.send(), lines.send());
+        let (_lost, second, third) = (lines.send(), lines.send(), lines.send());
         lines.received(second.trim_end().as_bytes());
+        // Those that follow are in order.
+        lines.received(third.trim_end().as_bytes());
         assert_eq!(verdict(&lines), [1, 0, 1, 0, 0]);
     }
 

@@ -11,7 +11,7 @@ mod report;
 mod setup;
 mod traffic;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use crate::demo::setup::{Node, Setup};
 use crate::demo::traffic::Traffic;
 use crate::engine::link::Link;
 use crate::engine::survey;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::exit::Exit;
 use crate::output::Format;
 use crate::policy::Policy;
@@ -41,7 +41,7 @@ const BOOT: Duration = Duration::from_secs(120);
 /// How often it is asked whether it did.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the last answers may take.
-const LAST_ANSWERS: Duration = Duration::from_secs(60);
+const LAST_ANSWERS: Duration = Duration::from_secs(30);
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -73,9 +73,8 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
     let block = Block::claim(nodes)?;
     let mut folder = Folder::make(options.dir.as_deref(), options.keep)?;
     let agents = Agents::new(options.agent.clone())?;
-    let outcome = tokio::select! {
+    let mut outcome = tokio::select! {
         outcome = show(&options, &folder, &block, &agents, told) => outcome,
-        error = agents.ended() => Err(error),
         signal = stop => {
             agents.kill().await;
             told.line(&format!("\n{signal}: the demo is over, and its agents are gone"));
@@ -83,22 +82,24 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
         }
     };
     let stopped = match &outcome {
-        Ok(_) => agents.stop().await,
-        Err(_) => {
+        Ok(report) if report.is_ok() => agents.stop().await,
+        _ => {
             agents.kill().await;
             Ok(())
         }
     };
-    let is_good = outcome.as_ref().is_ok_and(Report::is_ok) && stopped.is_ok();
-    if !is_good {
+    if let (Ok(report), Err(error)) = (&mut outcome, &stopped) {
+        report.spoil(error::chain(error));
+    }
+    let is_good = outcome.as_ref().is_ok_and(Report::is_ok);
+    if !is_good && agents.were_started() {
         folder.keep();
     }
+    let shown = outcome.and_then(|report| report.show(options.format));
     if folder.is_kept() {
-        left(told, &folder);
+        left(told, &folder, agents.program(), &setup::node_name(0, nodes));
     }
-    let report = outcome?;
-    report.show(options.format)?;
-    stopped?;
+    shown.and(stopped)?;
     Ok(if is_good { Exit::OK } else { Exit::USAGE })
 }
 
@@ -110,13 +111,25 @@ async fn show(options: &Options, folder: &Folder, block: &Block, agents: &Agents
     let setup = Setup::write(folder, block, count, options.counters, &options.modules)?;
     told.line(&environment(&setup));
     let links = links(&setup)?;
-    boot(&setup.nodes, &links, agents).await?;
+    tokio::select! {
+        booted = boot(&setup.nodes, &links, agents) => booted?,
+        error = agents.ended() => return Err(error),
+    }
     let (first, last) = (&setup.nodes[0], &setup.nodes[count - 1]);
     let seconds = start.elapsed().as_secs_f64();
     told.good(&format!("{count} agents run at {} to {}, after {seconds:.1} s", first.address, last.address));
     let traffic = Traffic::start(&setup.nodes, options.counters).await?;
     told.good(&format!("{} connections are open and send", traffic.figures().connections));
-    let played = Stage { setup: &setup, links: &links, traffic: &traffic, told: &told }.play().await?;
+    let mut played = Vec::new();
+    let stage = Stage { setup: &setup, links: &links, traffic: &traffic, told: &told };
+    let broken = tokio::select! {
+        ended = stage.play(&mut played) => ended.err(),
+        error = agents.ended() => Some(error),
+    };
+    if let Some(error) = broken {
+        // The clients' verdict is wanted all the more.
+        told.bad(&format!("{}: {}\n       {}", error.code(), error::chain(&error), error.hint()));
+    }
     traffic.finish(LAST_ANSWERS).await;
     // Once more, now that nothing is under way.
     let (counters, _) = traffic.audit(LAST_ANSWERS).await;
@@ -173,8 +186,8 @@ fn environment(setup: &Setup) -> String {
 }
 
 /// What is in a folder that stays, and how to go on with it.
-fn left(told: Told, folder: &Folder) {
-    let dir = folder.path().display();
+fn left(told: Told, folder: &Folder, agent: &Path, first: &str) {
+    let (dir, agent) = (folder.path().display(), agent.display());
     told.line(&format!(
         "
 left in {dir}:
@@ -186,8 +199,8 @@ left in {dir}:
   nodes/NAME/agent.log     what the agents said
 the agents have ended. With the lines above in the environment, in that folder:
   midflight history
-  (cd nodes/n01 && midflight-agent --config agent.yaml) &
-  midflight nodes demo
+  {agent} --config nodes/{first}/agent.yaml &
+  midflight nodes {first}
   midflight patch inspect good.bundle"
     ));
 }

@@ -111,6 +111,12 @@ impl Report {
         self.ok
     }
 
+    /// Something went wrong after all.
+    pub fn spoil(&mut self, what: String) {
+        self.ok = false;
+        self.said.push(what);
+    }
+
     /// Shows it: the last thing on stdout.
     ///
     /// # Errors
@@ -134,7 +140,7 @@ impl Report {
         }
         let pause = self.pause_ms.map_or_else(
             || "no node paused".to_owned(),
-            |pause| format!("p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", pause.p50, pause.p99, pause.max),
+            |pause| format!("p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", pause.p50, pause.p99, pause.max),
         );
         let (lost, twice, wrong) = (self.messages_lost, self.messages_duplicated, self.messages_wrong);
         let rows = [

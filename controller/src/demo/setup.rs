@@ -60,9 +60,8 @@ impl Setup {
         let dir = folder.path().to_owned();
         copy_modules(modules, &dir.join("modules"))?;
         let key = signing_key(&dir)?;
-        let width = nodes.to_string().len().max(2);
         let node = |index: usize| {
-            let name = format!("n{:0width$}", index + 1);
+            let name = node_name(index, nodes);
             Node { dir: dir.join("nodes").join(&name), address: block.address(index), name }
         };
         let setup = Self { nodes: (0..nodes).map(node).collect(), folder: dir, key };
@@ -131,6 +130,12 @@ limits: {{workers: 1}}
         );
         write(&dir.join("agent.yaml"), &text)
     }
+}
+
+/// The name of a node, counted from 0; the names of all have one length.
+pub fn node_name(index: usize, nodes: usize) -> String {
+    let width = nodes.to_string().len().max(2);
+    format!("n{:0width$}", index + 1)
 }
 
 fn copy_modules(from: &Path, to: &Path) -> Result<(), Error> {

@@ -87,7 +87,7 @@ pub struct Traffic {
     gateways: Vec<Arc<Client<Counts>>>,
     /// No more lines and increments.
     quiet: Arc<AtomicBool>,
-    nodes: usize,
+    /// Counters of each node, from the first, that get most increments.
     hot: u32,
     _tasks: JoinSet<()>,
 }
@@ -105,7 +105,6 @@ impl Traffic {
             echoes: Vec::new(),
             gateways: Vec::new(),
             quiet: Arc::default(),
-            nodes: nodes.len(),
             hot: own_hot * GATEWAYS,
             _tasks: JoinSet::new(),
         };
@@ -167,7 +166,7 @@ impl Traffic {
             let of_echoes = self.echoes.iter().filter(|c| !c.is_dropped() && c.check().fresh() < messages).count();
             of_echoes + self.gateways.iter().filter(|c| !c.is_dropped() && c.check().fresh() < messages).count()
         };
-        until(patience, || waiting() == 0).await.map_err(|()| stuck("connections get no answers", waiting()))
+        until(patience, || waiting() == 0).await.map_err(|()| stuck(format!("{} connections get no answers", waiting())))
     }
 
     /// The number of increments from which on a count is one of the few that are much higher than all others, on every
@@ -184,7 +183,7 @@ impl Traffic {
         // Twice as high: the others go on counting until the patch arrives.
         let high = || Some(extremes()).filter(|(hot, others)| *hot > 2 * others + 2).map(|(hot, _)| hot);
         let found = until(patience, || high().is_some()).await;
-        found.ok().and_then(|()| high()).ok_or_else(|| stuck("no counter is much higher than others; nodes", self.nodes))
+        found.ok().and_then(|()| high()).ok_or_else(|| stuck("no node's counters are as far apart as the act needs".to_owned()))
     }
 
     /// Asks every counter of every node for its count while the traffic goes on, and waits for the answers. Gives how many
@@ -292,8 +291,8 @@ async fn until(patience: Duration, mut holds: impl FnMut() -> bool) -> Result<()
     Ok(())
 }
 
-fn stuck(what: &str, count: usize) -> Error {
-    Error::Demo { problem: format!("{what}: {count}"), hint: "see the agents' logs".to_owned() }
+fn stuck(problem: String) -> Error {
+    Error::Demo { problem, hint: "see the agents' logs".to_owned() }
 }
 
 /// Sends lines; every third in two halves, with a pause between, so that code may change while half a line is buffered.
@@ -379,3 +378,7 @@ async fn receive<T>(mut from: OwnedReadHalf, client: &Client<T>, take: fn(&mut T
         splitter.push(&buffer[..length], |line| take(&mut check, line));
     }
 }
+
+#[cfg(test)]
+#[path = "traffic_tests.rs"]
+mod tests;
