@@ -57,10 +57,19 @@ pub struct Fleet {
     pub nodes: Vec<NodeProcess>,
 }
 
-fn binary(name: &str) -> PathBuf {
+/// A program of the product, as `make build` left it.
+pub fn binary(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows where it is");
-    let path = exe.parent().and_then(Path::parent).expect("tests lie in target/release/deps").join(name);
-    assert!(path.exists(), "{} is not there; `make build` builds it", path.display());
+    let path = exe
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in target/release/deps")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is not there; `make build` builds it",
+        path.display()
+    );
     path
 }
 
@@ -81,19 +90,40 @@ impl Fleet {
 
     /// The same, without starting an agent.
     pub fn prepare(count: usize) -> Self {
-        let dir = tempfile::Builder::new().prefix("midflight-test-").tempdir().expect("a folder can be made");
+        let dir = tempfile::Builder::new()
+            .prefix("midflight-test-")
+            .tempdir()
+            .expect("a folder can be made");
         let pid = std::process::id();
         let net = NETWORKS.fetch_add(1, Ordering::Relaxed);
-        let mut fleet = Self { dir, nodes: Vec::new() };
+        let mut fleet = Self {
+            dir,
+            nodes: Vec::new(),
+        };
         fleet.ok(&["pki", "init", "pki", "--fleet", "test"]);
-        fleet.ok(&["pki", "issue", "pki", "--role", "operator", "--name", "controller"]);
-        fleet.ok(&["pki", "issue", "pki", "--role", "debugger", "--name", "debugger"]);
-        fleet.ok(&["pki", "issue", "pki", "--role", "viewer", "--name", "viewer"]);
+        fleet.ok(&[
+            "pki",
+            "issue",
+            "pki",
+            "--role",
+            "operator",
+            "--name",
+            "controller",
+        ]);
+        fleet.ok(&[
+            "pki", "issue", "pki", "--role", "debugger", "--name", "debugger",
+        ]);
+        fleet.ok(&[
+            "pki", "issue", "pki", "--role", "viewer", "--name", "viewer",
+        ]);
         fleet.keygen("signer");
         let public = fs::read_to_string(fleet.path("signer.pub")).expect("ssh-keygen wrote it");
         let signers = format!("oncall@test namespaces=\"patch@midflight\" {public}");
         fs::write(fleet.path("allowed_signers"), signers).expect("a file can be written");
-        fleet.bundle("release", &RELEASE.replace("GUESTS", &guests().display().to_string()));
+        fleet.bundle(
+            "release",
+            &RELEASE.replace("GUESTS", &guests().display().to_string()),
+        );
         let mut inventory = String::from("groups:\n  all_nodes:\n    hosts:\n");
         for n in 0..count {
             let name = format!("n{}", n + 1);
@@ -104,7 +134,12 @@ impl Fleet {
             let config = CONFIG.replace("NAME", &name).replace("ADDRESS", &address);
             fs::write(dir.join("agent.yaml"), config).expect("a file can be written");
             inventory.push_str(&format!("      {name}: {{address: {address}}}\n"));
-            fleet.nodes.push(NodeProcess { name, address, dir, child: None });
+            fleet.nodes.push(NodeProcess {
+                name,
+                address,
+                dir,
+                child: None,
+            });
         }
         fs::write(fleet.path("inventory.yaml"), inventory).expect("a file can be written");
         fleet
@@ -117,14 +152,21 @@ impl Fleet {
 
     /// A new signing key.
     pub fn keygen(&self, name: &str) {
-        let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(self.path(name)).status();
+        let status = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+            .arg(self.path(name))
+            .status();
         assert!(status.expect("ssh-keygen runs").success());
     }
 
     /// Starts an agent, once more after it ended.
     pub fn boot(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let log = fs::OpenOptions::new().create(true).append(true).open(node.dir.join("log")).expect("a log can be opened");
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(node.dir.join("log"))
+            .expect("a log can be opened");
         let child = Command::new(binary("midflight-agent"))
             .args(["--config", "agent.yaml"])
             .current_dir(&node.dir)
@@ -140,12 +182,20 @@ impl Fleet {
     pub fn await_all(&mut self) {
         until("every agent answers", || {
             for node in &mut self.nodes {
-                if let Some(ended) = node.child.as_mut().and_then(|c| c.try_wait().expect("a child can be asked")) {
+                if let Some(ended) = node
+                    .child
+                    .as_mut()
+                    .and_then(|c| c.try_wait().expect("a child can be asked"))
+                {
                     panic!("{} ended: {ended}\n{}", node.name, node.log());
                 }
             }
             let done = self.run(&["nodes", "all_nodes", "--all", "--output", "json"]);
-            done.code == 0 && self.nodes.iter().all(|n| done.out.contains(&format!("\"{}\"", n.name)))
+            done.code == 0
+                && self
+                    .nodes
+                    .iter()
+                    .all(|n| done.out.contains(&format!("\"{}\"", n.name)))
         });
     }
 
@@ -161,7 +211,13 @@ impl Fleet {
     pub fn terminate(&mut self, index: usize) -> Option<i32> {
         let mut child = self.nodes[index].child.take()?;
         let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .expect("kill runs")
+                .success()
+        );
         child.wait().expect("a child can be awaited").code()
     }
 
@@ -180,14 +236,26 @@ impl Fleet {
 
     /// Runs `midflight` in the fleet's folder.
     pub fn run(&self, args: &[&str]) -> Done {
-        let Output { status, stdout, stderr } = self.command(args).output().expect("midflight runs");
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(args).output().expect("midflight runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
-        Done { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+        Done {
+            code: status.code().unwrap_or(-1),
+            out: text(stdout),
+            err: text(stderr),
+        }
     }
 
     /// Starts `midflight` and does not wait for it.
     pub fn spawn(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("midflight starts")
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("midflight starts")
     }
 
     /// Runs it, and it must succeed.
@@ -208,7 +276,14 @@ impl Fleet {
     }
 
     /// A signed patch of the counter alone.
-    pub fn counter_patch(&self, name: &str, from: &str, to: &str, file: &str, extra: &str) -> String {
+    pub fn counter_patch(
+        &self,
+        name: &str,
+        from: &str,
+        to: &str,
+        file: &str,
+        extra: &str,
+    ) -> String {
         let file = guests().join(file);
         let spec = format!(
             "name: test\nfrom: \"{from}\"\nto: \"{to}\"\nmodules:\n  - {{name: counter, file: {}, update: advanced, from: \"{from}\", extra: {extra}}}\n",
@@ -219,19 +294,32 @@ impl Fleet {
 
     /// A signed patch of everything from version 1 to version 2.
     pub fn patch_v2(&self) -> String {
-        self.bundle("v2", &PATCH.replace("GUESTS", &guests().display().to_string()))
+        self.bundle(
+            "v2",
+            &PATCH.replace("GUESTS", &guests().display().to_string()),
+        )
     }
 
     /// A policy whose bakes are short.
     pub fn policy(&self, waves: &str) -> String {
-        fs::write(self.path("policy.yaml"), POLICY.replace("WAVES", waves)).expect("a file can be written");
+        fs::write(self.path("policy.yaml"), POLICY.replace("WAVES", waves))
+            .expect("a file can be written");
         "policy.yaml".into()
     }
 
     /// `midflight apply` to all nodes, in JSON.
     pub fn apply(&self, bundle: &str, waves: &str) -> Done {
         let policy = self.policy(waves);
-        self.run(&["apply", bundle, "all_nodes", "--all", "--policy", &policy, "--output", "json"])
+        self.run(&[
+            "apply",
+            bundle,
+            "all_nodes",
+            "--all",
+            "--policy",
+            &policy,
+            "--output",
+            "json",
+        ])
     }
 
     /// An actor's state, by the debugger.
@@ -264,7 +352,12 @@ impl Fleet {
     pub fn vsns(&self, node: usize) -> (String, String) {
         let done = self.ok(&["nodes", &self.nodes[node].name, "--output", "json", "--all"]);
         let node = done.json();
-        let vsn = |release: &str| node[release]["vsn"].as_str().unwrap_or_else(|| panic!("{node}")).to_owned();
+        let vsn = |release: &str| {
+            node[release]["vsn"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{node}"))
+                .to_owned()
+        };
         (vsn("current"), vsn("permanent"))
     }
 }

@@ -5,7 +5,7 @@
 mod fleet;
 mod lines;
 
-pub use fleet::{Done, Fleet, NodeProcess};
+pub use fleet::{Done, Fleet, NodeProcess, binary};
 pub use lines::Client;
 pub use serde_json::{Value, json};
 

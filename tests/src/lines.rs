@@ -20,15 +20,19 @@ impl Client {
     /// # Panics
     /// When nobody listens there.
     pub fn connect(address: &str, port: u16) -> Self {
-        let out = TcpStream::connect((address, port)).unwrap_or_else(|e| panic!("{address}:{port}: {e}"));
-        out.set_read_timeout(Some(SOON)).expect("a timeout can be set");
+        let out =
+            TcpStream::connect((address, port)).unwrap_or_else(|e| panic!("{address}:{port}: {e}"));
+        out.set_read_timeout(Some(SOON))
+            .expect("a timeout can be set");
         let lines = BufReader::new(out.try_clone().expect("a socket can be cloned"));
         Self { out, lines, seq: 0 }
     }
 
     /// Sends bytes as they are.
     pub fn send(&mut self, text: &str) {
-        self.out.write_all(text.as_bytes()).expect("the connection is open");
+        self.out
+            .write_all(text.as_bytes())
+            .expect("the connection is open");
     }
 
     /// Reads one line, without its end.
@@ -62,6 +66,8 @@ impl Client {
     pub fn answer(&mut self) -> String {
         let line = self.line();
         let wanted = format!("ok {} ", self.seq);
-        line.strip_prefix(&wanted).unwrap_or_else(|| panic!("{line:?} does not begin with {wanted:?}")).to_owned()
+        line.strip_prefix(&wanted)
+            .unwrap_or_else(|| panic!("{line:?} does not begin with {wanted:?}"))
+            .to_owned()
     }
 }

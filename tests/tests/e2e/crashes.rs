@@ -9,8 +9,17 @@ fn upgrade_then_kill_before_confirm_then_boot_on_the_old() {
     let mut fleet = Fleet::start(1);
     let patch = fleet.patch_v2();
     fleet.policy("[{nodes: 1, bake: 60s}, 100%]");
-    let mut apply = fleet.spawn(&["apply", &patch, "all_nodes", "--all", "--policy", "policy.yaml"]);
-    until("it is in probation", || fleet.vsns(0) == ("2.0.0".into(), "1.0.0".into()));
+    let mut apply = fleet.spawn(&[
+        "apply",
+        &patch,
+        "all_nodes",
+        "--all",
+        "--policy",
+        "policy.yaml",
+    ]);
+    until("it is in probation", || {
+        fleet.vsns(0) == ("2.0.0".into(), "1.0.0".into())
+    });
     fleet.kill(0);
     apply.kill().expect("the controller can be killed too");
     apply.wait().expect("it is gone");
@@ -19,7 +28,12 @@ fn upgrade_then_kill_before_confirm_then_boot_on_the_old() {
     assert_eq!(fleet.vsns(0), ("1.0.0".into(), "1.0.0".into()));
     assert_eq!(fleet.gateway(0).ask("greet", "Bob"), "Hello, Bob!");
     let done = fleet.apply(&patch, "[100%]");
-    assert_eq!(done.code, 0, "leftovers do not block the next try: {}", done.text());
+    assert_eq!(
+        done.code,
+        0,
+        "leftovers do not block the next try: {}",
+        done.text()
+    );
 }
 
 #[test]
@@ -30,7 +44,10 @@ fn upgrade_confirm_kill_then_boot_on_the_new() {
     fleet.boot(0);
     fleet.await_all();
     assert_eq!(fleet.vsns(0), ("2.0.0".into(), "2.0.0".into()));
-    assert_eq!(fleet.gateway(0).ask("greet", "Bob"), "Howdy, Bob! Welcome to Erlang!");
+    assert_eq!(
+        fleet.gateway(0).ask("greet", "Bob"),
+        "Howdy, Bob! Welcome to Erlang!"
+    );
 }
 
 #[test]
@@ -49,14 +66,29 @@ fn a_controller_that_was_killed_leaves_a_rollout_that_the_next_one_can_take_back
     let fleet = Fleet::start(2);
     let patch = fleet.patch_v2();
     fleet.policy("[{nodes: 1, bake: 60s}, 100%]");
-    let mut apply = fleet.spawn(&["apply", &patch, "all_nodes", "--all", "--policy", "policy.yaml"]);
+    let mut apply = fleet.spawn(&[
+        "apply",
+        &patch,
+        "all_nodes",
+        "--all",
+        "--policy",
+        "policy.yaml",
+    ]);
     until("the canary is in probation", || fleet.vsns(0).0 == "2.0.0");
     apply.kill().expect("the controller can be killed");
     apply.wait().expect("it is gone");
     let status = fleet.run(&["status"]);
-    assert_eq!(status.code, 4, "a node is neither confirmed nor rolled back: {}", status.text());
+    assert_eq!(
+        status.code,
+        4,
+        "a node is neither confirmed nor rolled back: {}",
+        status.text()
+    );
     let history = fleet.ok(&["history", "--output", "json"]);
-    let rollout = history.json()["rollout"].as_str().expect("history names rollouts").to_owned();
+    let rollout = history.json()["rollout"]
+        .as_str()
+        .expect("history names rollouts")
+        .to_owned();
     assert!(status.out.contains(&rollout), "{}", status.out);
     let back = fleet.run(&["rollback", &rollout]);
     assert_eq!(back.code, 0, "{}", back.text());

@@ -1,6 +1,7 @@
 //! End to end: real agents, real connections, the real command line.
 
 mod crashes;
+mod demo;
 mod phases;
 mod readme;
 mod refusals;
