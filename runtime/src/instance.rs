@@ -3,7 +3,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
 
 use crate::{
     bindings::{
@@ -18,6 +19,9 @@ use crate::{
 const CALLS_PER_INSTANCE: u32 = 20_000;
 /// Milliseconds between two looks at the clock of all running handlers.
 pub(crate) const TICK_MS: u64 = 5;
+
+/// A call that the machine does not let run may take so many times its time.
+const STARVED: u64 = 20;
 
 /// How a call failed.
 #[derive(Debug, Clone)]
@@ -53,9 +57,41 @@ pub(crate) struct Door {
     cursor: usize,
     logs: Vec<(Level, String)>,
     log_lines: usize,
+    /// Half of the time that a call has, in milliseconds.
+    half_ms: u64,
+    late: Option<Late>,
+}
+
+/// A call that has used up the first half of its time by the wall clock. The second half is counted in the thread's own
+/// time: a busy machine must not end a handler that hardly ran, and reading that clock costs a call that is late alone.
+#[derive(Clone, Copy)]
+struct Late {
+    cpu_ms: u64,
+    ticks: u64,
+}
+
+fn thread_ms() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
 }
 
 impl Door {
+    /// Asked at each tick after the first half.
+    fn deadline(&mut self) -> UpdateDeadline {
+        let now = thread_ms();
+        let late = self.late.get_or_insert(Late {
+            cpu_ms: now,
+            ticks: 0,
+        });
+        late.ticks += 1;
+        let ran = now - late.cpu_ms >= self.half_ms;
+        if ran || late.ticks * TICK_MS > 2 * self.half_ms * STARVED {
+            UpdateDeadline::Interrupt
+        } else {
+            UpdateDeadline::Continue(1)
+        }
+    }
+
     fn answer(
         &mut self,
         call: &str,
@@ -152,11 +188,16 @@ impl Instance {
             cursor: 0,
             logs: Vec::new(),
             log_lines: shared.limits.log_lines,
+            half_ms: shared.limits.handler_ms / 2,
+            late: None,
         };
         let mut store = Store::new(&shared.engine, door);
         store.limiter(|door| &mut door.limits);
+        store.epoch_deadline_callback(|mut store: StoreContextMut<'_, Door>| {
+            Ok(store.data_mut().deadline())
+        });
         // One tick more: the first may come at once.
-        let ticks = shared.limits.handler_ms.div_ceil(TICK_MS) + 1;
+        let ticks = (shared.limits.handler_ms / 2).div_ceil(TICK_MS) + 1;
         store.set_epoch_deadline(ticks);
         let guest = version
             .pre
@@ -176,6 +217,7 @@ impl Instance {
         self.store.set_epoch_deadline(self.ticks);
         let door = self.store.data_mut();
         door.open = open;
+        door.late = None;
         if !again {
             door.cursor = 0;
             door.answers.clear();
@@ -192,9 +234,15 @@ impl Instance {
         std::mem::take(&mut self.store.data_mut().logs)
     }
 
-    /// Pids that the last call reserved.
-    pub(crate) fn reserved(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.store.data().answers.iter().filter_map(|a| match a {
+    /// How many answers of the host are recorded.
+    pub(crate) fn told(&self) -> usize {
+        self.store.data().answers.len()
+    }
+
+    /// Pids reserved by calls, the first so many answers left out.
+    pub(crate) fn reserved(&self, since: usize) -> impl Iterator<Item = Pid> + '_ {
+        let new = self.store.data().answers.iter().skip(since);
+        new.filter_map(|a| match a {
             Answer::Reserve(pid) => Some(*pid),
             Answer::Whereis(_) => None,
         })
