@@ -16,7 +16,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 all: build
 
 needs:
-	@./needs.sh cc:gcc ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl
+	@./needs.sh cc:gcc ps:procps ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl
 
 guests:
 	@./guest/build.sh
