@@ -95,8 +95,9 @@ fn undo(
         return Settled::Go;
     };
     if shadow.staged.is_some() {
-        // Never installed: the state is the old one, and so is the version.
+        // Never installed: the state is the old one, and so is the version. Newer code may have written to it.
         txn.undone.lock().pinned += 1;
+        convert(shared, instances, slot, txn, change, Side::From);
         return Settled::Go;
     }
     let hold = |reason: String| {
