@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// The one upgrade that is open, in probation, or confirmed and not finished.
     pub(crate) upgrade: Mutex<Option<Arc<Txn>>>,
+    /// Read by whoever replaces a state from outside, so that a suspending upgrade can wait until it is done.
+    pub(crate) replacing: RwLock<()>,
     /// Counts the moments at which current versions changed.
     pub(crate) era: AtomicU64,
     /// Ports that actors may listen on.
@@ -299,6 +301,7 @@ impl Node {
             counters: Counters::default(),
             started: Instant::now(),
             upgrade: Mutex::default(),
+            replacing: RwLock::default(),
             era: AtomicU64::new(1),
             ports: RwLock::default(),
             stopping: AtomicBool::new(false),

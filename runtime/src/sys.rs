@@ -3,9 +3,6 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use parking_lot::MappedMutexGuard;
-use parking_lot::MutexGuard;
-
 use crate::{
     Error, Node,
     actor::{Body, Pause, Run, State},
@@ -83,31 +80,19 @@ impl Node {
                 actor: actor.to_string(),
                 timeout,
             })?;
-        let mut body: MappedMutexGuard<'_, Body> =
-            MutexGuard::try_map(guard, Option::as_mut).map_err(|_| gone())?;
-        if let Settled::Stop(reason) = settle(
-            &self.shared,
-            &mut Instances::new(&self.shared),
-            pid,
-            slot,
-            &mut body,
-        ) {
-            drop(body);
-            self.end(pid, &reason);
-            return Err(gone());
-        }
-        let result = act(pid, slot, &mut body);
-        drop(body);
-        Ok(result)
-    }
-
-    fn end(&self, pid: Pid, reason: &str) {
-        let Some(slot) = self.shared.table.get(pid) else {
-            return;
-        };
-        let body = slot.body.lock().take();
-        if let Some(body) = body {
-            effects::bury(&self.shared, pid, body, reason);
+        let mut guard = self.shared.table.still(pid, guard).ok_or_else(gone)?;
+        let body = guard.as_mut().ok_or_else(gone)?;
+        let mut instances = Instances::new(&self.shared);
+        match settle(&self.shared, &mut instances, pid, slot, body) {
+            Settled::Go => Ok(act(pid, slot, body)),
+            Settled::Stop(reason) => {
+                let body = guard.take();
+                drop(guard);
+                if let Some(body) = body {
+                    effects::bury(&self.shared, pid, body, &reason);
+                }
+                Err(gone())
+            }
         }
     }
 
@@ -202,18 +187,23 @@ impl Node {
                 self.shared.limits.state_bytes
             )));
         }
-        let replaced = self.at_boundary(actor, timeout, |pid, _, body| {
+        let refused = self.at_boundary(actor, timeout, |pid, _, body| {
+            let _replacing = self.shared.replacing.read();
+            let module = self.shared.code.module(body.module);
+            if module.is_some_and(|m| m.gated()) {
+                return Some("its module is suspended for an upgrade; ask again");
+            }
             if body.version != version {
-                return false;
+                return Some("its code changed meanwhile; ask again");
             }
             body.state = state.into();
             if let Some(shadow) = &mut body.shadow {
                 shadow.mark(pid);
             }
-            true
+            None
         })?;
-        if !replaced {
-            return Err(fault("its code changed meanwhile".into()));
+        if let Some(reason) = refused {
+            return Err(fault(reason.into()));
         }
         self.get_state(actor, timeout)
     }

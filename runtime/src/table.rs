@@ -69,6 +69,15 @@ impl Table {
         (slot.generation.load(Ordering::Acquire) == (pid >> 32) as u32).then_some(slot)
     }
 
+    /// A body whose lock was waited for, if it is still this actor's: the slot may have a new owner by then.
+    pub(crate) fn still<'a>(
+        &self,
+        pid: Pid,
+        body: MutexGuard<'a, Option<Body>>,
+    ) -> Option<MutexGuard<'a, Option<Body>>> {
+        self.get(pid).map(|_| body)
+    }
+
     /// A pid for an actor to come. None: the node is full.
     pub(crate) fn reserve(&self) -> Option<Pid> {
         let index = {

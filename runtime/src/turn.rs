@@ -85,7 +85,9 @@ impl Worker {
         let Some(slot) = shared.table.get(pid) else {
             return;
         };
-        let mut guard = slot.body.lock();
+        let Some(mut guard) = shared.table.still(pid, slot.body.lock()) else {
+            return;
+        };
         let Some(body) = guard.as_mut() else { return };
         let module = self.module(body.module);
         // Published before the gate is looked at; a suspending thread closes the gate before it looks here.
@@ -182,7 +184,7 @@ impl Worker {
             Ok(instance) => {
                 let result = instance.init(cx, &birth.args, false);
                 let answers = instance.answers();
-                self.reserved.extend(instance.reserved());
+                self.reserved.extend(instance.reserved(0));
                 log(&self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
                     let state = started.state.len();
@@ -347,13 +349,11 @@ impl Worker {
         };
         let cx = &work.cx[work.at..];
         let envelopes = &work.envelopes[work.at..];
+        // Run again, it is told of pids that are noted already, and perhaps spawned.
+        let since = if again { instance.told() } else { 0 };
         let result = instance.handle(cx, &body.state, envelopes, again);
         let answers = instance.answers();
-        for pid in instance.reserved() {
-            if !self.reserved.contains(&pid) {
-                self.reserved.push(pid);
-            }
-        }
+        self.reserved.extend(instance.reserved(since));
         log(&self.shared, instance, pid, body);
         let shared = &self.shared;
         let reserved = &self.reserved;

@@ -135,8 +135,11 @@ impl Job<'_> {
                         }
                     }
                     Which::Listed(pids) => {
-                        if let Some(slot) = self.shared.table.get(pids[at]) {
-                            self.copy(pids[at], slot.body.lock().as_mut(), &mut chunks);
+                        let table = &self.shared.table;
+                        if let Some(slot) = table.get(pids[at])
+                            && let Some(mut body) = table.still(pids[at], slot.body.lock())
+                        {
+                            self.copy(pids[at], body.as_mut(), &mut chunks);
                         }
                     }
                 }
@@ -248,7 +251,9 @@ impl Job<'_> {
         let Some(slot) = self.shared.table.get(pid) else {
             return;
         };
-        let mut guard = slot.body.lock();
+        let Some(mut guard) = self.shared.table.still(pid, slot.body.lock()) else {
+            return;
+        };
         let Some(body) = guard.as_mut() else { return };
         let name = body.name().map_or_else(String::new, ToString::to_string);
         let Some(shadow) = &mut body.shadow else {

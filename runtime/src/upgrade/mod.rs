@@ -533,6 +533,8 @@ impl Shared {
     pub(crate) fn close_gates(&self, txn: &Txn) {
         self.gates(txn)
             .for_each(|module| module.gate.store(true, Ordering::SeqCst));
+        // Whoever replaces a state now has looked at the gate before: it is done when this is had.
+        drop(self.replacing.write());
     }
 
     /// A worker is still inside a handler of an affected module. It ends within `limits.handler_ms`.
