@@ -35,7 +35,14 @@ pub struct DemoArgs {
 }
 
 pub async fn run(args: DemoArgs, format: Format) -> Result<Exit, Error> {
-    let DemoArgs { nodes, counters, dir, modules, agent, keep } = args;
+    let DemoArgs {
+        nodes,
+        counters,
+        dir,
+        modules,
+        agent,
+        keep,
+    } = args;
     let failed = |source| Error::Output { source };
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
@@ -47,7 +54,19 @@ pub async fn run(args: DemoArgs, format: Format) -> Result<Exit, Error> {
             _ = hangups.recv() => "SIGHUP",
         }
     };
-    demo::run(Options { nodes, counters, dir, modules, agent, keep, format }, stop).await
+    demo::run(
+        Options {
+            nodes,
+            counters,
+            dir,
+            modules,
+            agent,
+            keep,
+            format,
+        },
+        stop,
+    )
+    .await
 }
 
 /// Runs a command line as if it had been typed, except that signals are the demo's.
@@ -55,7 +74,10 @@ pub async fn run(args: DemoArgs, format: Format) -> Result<Exit, Error> {
 /// # Errors
 /// What the verb gives; [`Error::Usage`] for a line that does not read, or is no `apply`.
 pub async fn command_line(words: &[String], format: Format) -> Result<Exit, Error> {
-    let wrong = |problem: String| Error::Usage { problem, hint: "this is a defect of the program: report it" };
+    let wrong = |problem: String| Error::Usage {
+        problem,
+        hint: "this is a defect of the program: report it",
+    };
     let cli = Cli::try_parse_from(words).map_err(|error| wrong(error.to_string()))?;
     // Nobody asks for a stop, and the sender lives until the end.
     let (_never, stop) = mpsc::channel(1);

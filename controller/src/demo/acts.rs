@@ -71,15 +71,34 @@ impl Stage<'_> {
     pub async fn play(&self, played: &mut Vec<Played>) -> Result<(), Error> {
         self.traffic.flow(MESSAGES, PATIENCE).await?;
         self.setup.bundle("good", setup::GOOD)?;
-        self.told.act(1, "version 1 becomes version 2, in waves: one node, 25 %, all", Exit::OK);
+        self.told.act(
+            1,
+            "version 1 becomes version 2, in waves: one node, 25 %, all",
+            Exit::OK,
+        );
         self.traffic.expect(Form::Either, Greeting::Either);
         let act = self.act("v1 to v2", "good", Exit::OK).await?;
         let mut good = act.fleet_ok;
         played.push(act);
         let bad = [
-            ("code_change returns an error", "counter_bad_error", Some("fail_at"), Exit::REFUSED),
-            ("code_change traps", "counter_bad_trap", Some("trap_at"), Exit::REFUSED),
-            ("the first message traps", "counter_bad_first", None, Exit::ROLLED_BACK),
+            (
+                "code_change returns an error",
+                "counter_bad_error",
+                Some("fail_at"),
+                Exit::REFUSED,
+            ),
+            (
+                "code_change traps",
+                "counter_bad_trap",
+                Some("trap_at"),
+                Exit::REFUSED,
+            ),
+            (
+                "the first message traps",
+                "counter_bad_first",
+                None,
+                Exit::ROLLED_BACK,
+            ),
         ];
         for (number, (name, module, key, expected)) in (2..).zip(bad) {
             if !good {
@@ -88,11 +107,18 @@ impl Stage<'_> {
             let (extra, about) = match key {
                 Some(key) => {
                     let count = self.traffic.high_count(PATIENCE).await?;
-                    (format!("{{{key}: {count}}}"), format!(", for counts of {count} and more"))
+                    (
+                        format!("{{{key}: {count}}}"),
+                        format!(", for counts of {count} and more"),
+                    )
                 }
-                None => ("null".to_owned(), ", on every counter that gets one".to_owned()),
+                None => (
+                    "null".to_owned(),
+                    ", on every counter that gets one".to_owned(),
+                ),
             };
-            self.told.act(number, &format!("a bad patch: {name}{about}"), expected);
+            self.told
+                .act(number, &format!("a bad patch: {name}{about}"), expected);
             self.setup.bundle(module, &setup::bad(module, &extra))?;
             let act = self.act(name, module, expected).await?;
             good = act.fleet_ok;
@@ -108,19 +134,30 @@ impl Stage<'_> {
         let exit = match command_line(&self.arguments(bundle), self.told.format()).await {
             Ok(exit) => exit,
             Err(error) => {
-                self.told.line(&format!("error: {}: {}\n  {}", error.code(), error::chain(&error), error.hint()));
+                self.told.line(&format!(
+                    "error: {}: {}\n  {}",
+                    error.code(),
+                    error::chain(&error),
+                    error.hint()
+                ));
                 error.exit()
             }
         };
         let seconds = start.elapsed().as_secs_f64();
         let newest = Sqlite::open(&journal)?;
         let rollout = newest.rollouts(1)?.pop();
-        let view = rollout.as_ref().map(|id| newest.read(id, 0)).transpose()?.map(|events| View::of(&events));
+        let view = rollout
+            .as_ref()
+            .map(|id| newest.read(id, 0))
+            .transpose()?
+            .map(|events| View::of(&events));
         let view = view.unwrap_or_default();
         let fits = exit == expected;
         if !fits {
             let (is, was) = (exit.code(), expected.code());
-            self.told.line(&format!("this act was to end with exit code {was}, and ended with {is}"));
+            self.told.line(&format!(
+                "this act was to end with exit code {was}, and ended with {is}"
+            ));
         }
         if expected == Exit::OK {
             self.traffic.expect(Form::Upper, Greeting::Howdy);
@@ -141,54 +178,109 @@ impl Stage<'_> {
     /// The command line of an act; `told` shows it shorter, since the environment may say the rest.
     fn arguments(&self, bundle: &str) -> Vec<String> {
         let file = |name: &str| self.setup.file(name).display().to_string();
-        self.told.command(&format!("midflight apply {bundle}.bundle demo --all"));
+        self.told
+            .command(&format!("midflight apply {bundle}.bundle demo --all"));
         let bundle = file(&format!("{bundle}.bundle"));
-        let words = ["midflight", "apply", &bundle, "demo", "--all", "--inventory", &file("fleet.yaml")];
-        let more = ["--pki", &file("pki"), "--allowed-signers", &file("allowed_signers"), "--journal", &file("journal.db")];
+        let words = [
+            "midflight",
+            "apply",
+            &bundle,
+            "demo",
+            "--all",
+            "--inventory",
+            &file("fleet.yaml"),
+        ];
+        let more = [
+            "--pki",
+            &file("pki"),
+            "--allowed-signers",
+            &file("allowed_signers"),
+            "--journal",
+            &file("journal.db"),
+        ];
         words.into_iter().chain(more).map(str::to_owned).collect()
     }
 
     /// Whether all nodes run the one release that they should, also after a restart, and every counter is right.
     async fn check(&self, before: &[Runs], expected: Exit) -> Result<bool, Error> {
         let after = self.releases().await?;
-        let one = after.iter().all(|node| node.current == after[0].current && node.permanent == node.current);
+        let one = after
+            .iter()
+            .all(|node| node.current == after[0].current && node.permanent == node.current);
         let same = after == before;
         let as_it_should = one && same != (expected == Exit::OK);
         let all = after.len();
         let release = &after[0].current;
         match (as_it_should, expected == Exit::OK) {
-            (true, true) => self.told.good(&format!("all {all} nodes run {release} and would boot it")),
-            (true, false) => self.told.good(&format!("all {all} nodes run {release} as before and would boot it")),
+            (true, true) => self
+                .told
+                .good(&format!("all {all} nodes run {release} and would boot it")),
+            (true, false) => self.told.good(&format!(
+                "all {all} nodes run {release} as before and would boot it"
+            )),
             (false, _) => {
-                let odd = self.setup.nodes.iter().zip(&after).find(|(_, runs)| **runs != after[0] || runs.current != runs.permanent);
+                let odd = self
+                    .setup
+                    .nodes
+                    .iter()
+                    .zip(&after)
+                    .find(|(_, runs)| **runs != after[0] || runs.current != runs.permanent);
                 let which = odd.map_or_else(
                     || format!("all nodes run {release}"),
-                    |(node, runs)| format!("{} runs {} and would boot {}", node.name, runs.current, runs.permanent),
+                    |(node, runs)| {
+                        format!(
+                            "{} runs {} and would boot {}",
+                            node.name, runs.current, runs.permanent
+                        )
+                    },
                 );
-                self.told.bad(&format!("the nodes do not run what they should: {which}"));
+                self.told
+                    .bad(&format!("the nodes do not run what they should: {which}"));
             }
         }
         self.traffic.flow(MESSAGES, PATIENCE).await?;
         let (counters, wrong) = self.traffic.audit(PATIENCE).await;
         let figures = self.traffic.figures();
         if wrong == 0 {
-            self.told.good(&format!("all {counters} counters are what the clients sent to them"));
+            self.told.good(&format!(
+                "all {counters} counters are what the clients sent to them"
+            ));
         } else {
-            self.told.bad(&format!("{wrong} of {counters} counters are not what the clients sent to them"));
+            self.told.bad(&format!(
+                "{wrong} of {counters} counters are not what the clients sent to them"
+            ));
         }
         if figures.dropped == 0 && figures.duplicated == 0 && figures.wrong == 0 {
-            self.told.good(&format!("all {} connections are open; {} messages so far", figures.connections, figures.sent));
+            self.told.good(&format!(
+                "all {} connections are open; {} messages so far",
+                figures.connections, figures.sent
+            ));
         } else {
-            self.told.bad(&format!("{} connections dropped; {}", figures.dropped, figures.said.join("; ")));
+            self.told.bad(&format!(
+                "{} connections dropped; {}",
+                figures.dropped,
+                figures.said.join("; ")
+            ));
         }
         Ok(as_it_should && wrong == 0)
     }
 
     async fn releases(&self) -> Result<Vec<Runs>, Error> {
         try_join_all(self.links.iter().map(|link| async move {
-            let asked = link.patiently(DESCRIBE, DESCRIBE, |agent| async move { agent.describe().await });
-            let described = asked.await.map_err(|source| Error::Node { node: link.target().name.clone(), source })?;
-            Ok(Runs { current: release(described.current), permanent: release(described.permanent) })
+            let asked =
+                link.patiently(
+                    DESCRIBE,
+                    DESCRIBE,
+                    |agent| async move { agent.describe().await },
+                );
+            let described = asked.await.map_err(|source| Error::Node {
+                node: link.target().name.clone(),
+                source,
+            })?;
+            Ok(Runs {
+                current: release(described.current),
+                permanent: release(described.permanent),
+            })
         }))
         .await
     }
@@ -206,7 +298,12 @@ fn release(release: Option<pb::Release>) -> String {
     release.map_or_else(
         || "nothing".to_owned(),
         |release| {
-            let digest = release.digest.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned();
+            let digest = release
+                .digest
+                .trim_start_matches("sha256:")
+                .get(..12)
+                .unwrap_or_default()
+                .to_owned();
             format!("{} {} ({digest})", release.name, release.vsn)
         },
     )

@@ -42,17 +42,32 @@ impl Agents {
     /// # Errors
     /// [`Error::Demo`] when there is no such file.
     pub fn new(given: Option<PathBuf>) -> Result<Self, Error> {
-        let beside = || Some(std::env::current_exe().ok()?.parent()?.join("midflight-agent"));
-        let program = given.or_else(beside).unwrap_or_else(|| "midflight-agent".into());
+        let beside = || {
+            Some(
+                std::env::current_exe()
+                    .ok()?
+                    .parent()?
+                    .join("midflight-agent"),
+            )
+        };
+        let program = given
+            .or_else(beside)
+            .unwrap_or_else(|| "midflight-agent".into());
         if !program.is_file() {
             return Err(Error::Demo {
                 problem: format!("there is no agent at {}", program.display()),
-                hint: "build it with `make build`, or name it with --agent FILE or in MIDFLIGHT_AGENT".to_owned(),
+                hint:
+                    "build it with `make build`, or name it with --agent FILE or in MIDFLIGHT_AGENT"
+                        .to_owned(),
             });
         }
         // Agents run with other working folders.
         let program = std::fs::canonicalize(&program).map_err(Error::io("find", &program))?;
-        Ok(Self { program, running: Mutex::new(Vec::new()), started: AtomicBool::new(false) })
+        Ok(Self {
+            program,
+            running: Mutex::new(Vec::new()),
+            started: AtomicBool::new(false),
+        })
     }
 
     /// Starts the agent of a node. It must be called from a thread that lives as long as the process: the system counts
@@ -76,7 +91,11 @@ impl Agents {
             .spawn()
             .map_err(Error::io("start", &self.program))?;
         self.started.store(true, Ordering::Relaxed);
-        self.lock().push(Agent { name: node.name.clone(), log, child });
+        self.lock().push(Agent {
+            name: node.name.clone(),
+            log,
+            child,
+        });
         Ok(())
     }
 
@@ -124,7 +143,10 @@ impl Agents {
                 Ok(Ok(status)) if status.success() => continue,
                 Ok(Ok(status)) => gone(agent, status),
                 Ok(Err(error)) => Error::io("wait for", &agent.log)(error),
-                Err(_) => failed(agent, &format!("did not end within {} s of SIGTERM", PATIENCE.as_secs())),
+                Err(_) => failed(
+                    agent,
+                    &format!("did not end within {} s of SIGTERM", PATIENCE.as_secs()),
+                ),
             };
             first.get_or_insert(error);
         }
@@ -165,15 +187,25 @@ fn gone(agent: &Agent, status: ExitStatus) -> Error {
 
 fn failed(agent: &Agent, what: &str) -> Error {
     Error::Demo {
-        problem: format!("the agent of {} {what}; the end of its log:\n{}", agent.name, tail(&agent.log)),
+        problem: format!(
+            "the agent of {} {what}; the end of its log:\n{}",
+            agent.name,
+            tail(&agent.log)
+        ),
         hint: format!("its whole log is {}", agent.log.display()),
     }
 }
 
 /// The last lines of a log.
 pub fn tail(log: &Path) -> String {
-    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = std::fs::read(log)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let shown = &lines[lines.len().saturating_sub(SHOWN)..];
-    shown.iter().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")
+    shown
+        .iter()
+        .map(|line| format!("  | {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }

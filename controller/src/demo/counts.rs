@@ -79,7 +79,12 @@ const PI: &str = "3.14";
 impl Counts {
     /// Of a client that owns these counters of its node, by number.
     pub fn new(name: String, counters: impl Iterator<Item = u32>, greeting: Greeting) -> Self {
-        let counter = |number| Counter { number, sent: 0, drift: 0, seen: false };
+        let counter = |number| Counter {
+            number,
+            sent: 0,
+            drift: 0,
+            seen: false,
+        };
         Self {
             name,
             greeting,
@@ -106,7 +111,12 @@ impl Counts {
     /// The least and the greatest number of increments that were sent to counters up to and beyond number `hot`; `None`
     /// where there is no such counter.
     pub fn extremes(&self, hot: u32) -> (Option<u64>, Option<u64>) {
-        let sent = |of_hot: bool| self.counters.iter().filter(move |c| (c.number <= hot) == of_hot).map(|c| c.sent);
+        let sent = |of_hot: bool| {
+            self.counters
+                .iter()
+                .filter(move |c| (c.number <= hot) == of_hot)
+                .map(|c| c.sent)
+        };
         (sent(true).min(), sent(false).max())
     }
 
@@ -121,7 +131,10 @@ impl Counts {
         let counter = &mut self.counters[index];
         counter.sent += 1;
         let (number, sent) = (counter.number, counter.sent);
-        format!("inc {} counter.{number}\n", self.ask(Asked::Count(index, sent)))
+        format!(
+            "inc {} counter.{number}\n",
+            self.ask(Asked::Count(index, sent))
+        )
     }
 
     /// Greets.
@@ -138,7 +151,9 @@ impl Counts {
 
     /// From now on every counter is asked for its count once, while increments go on.
     pub fn begin_audit(&mut self) {
-        self.counters.iter_mut().for_each(|counter| counter.seen = false);
+        self.counters
+            .iter_mut()
+            .for_each(|counter| counter.seen = false);
         self.audit = (0..self.counters.len()).collect();
     }
 
@@ -146,7 +161,10 @@ impl Counts {
     pub fn audit(&mut self) -> Option<String> {
         let index = self.audit.pop_front()?;
         let Counter { number, sent, .. } = self.counters[index];
-        Some(format!("get {} counter.{number}\n", self.ask(Asked::Count(index, sent))))
+        Some(format!(
+            "get {} counter.{number}\n",
+            self.ask(Asked::Count(index, sent))
+        ))
     }
 
     /// Counters that have not answered since the audit began.
@@ -156,7 +174,10 @@ impl Counts {
 
     /// Counters that have not answered since the audit began, or whose last answer was not what was sent to them.
     pub fn wrong_counters(&self) -> u64 {
-        self.counters.iter().filter(|counter| !counter.seen || counter.drift != 0).count() as u64
+        self.counters
+            .iter()
+            .filter(|counter| !counter.seen || counter.drift != 0)
+            .count() as u64
     }
 
     /// What the greeter says from now on. Requests under way may meet either code.
@@ -174,7 +195,9 @@ impl Counts {
         let text = String::from_utf8_lossy(line).into_owned();
         let mut words = text.splitn(3, ' ');
         let (verb, seq, rest) = (words.next(), words.next(), words.next().unwrap_or_default());
-        let asked = seq.and_then(|seq| seq.parse::<u64>().ok()).and_then(|seq| Some((seq, self.due.remove(&seq)?)));
+        let asked = seq
+            .and_then(|seq| seq.parse::<u64>().ok())
+            .and_then(|seq| Some((seq, self.due.remove(&seq)?)));
         let Some((seq, asked)) = asked else {
             self.duplicated += 1;
             return self.wrong("an answer to nothing that is open", &text);
@@ -211,7 +234,10 @@ impl Counts {
             0 => return,
             _ => self.counted_twice += change.unsigned_abs(),
         }
-        self.wrong("a wrong count", &format!("counter.{number} answered {count} where {expected} was right"));
+        self.wrong(
+            "a wrong count",
+            &format!("counter.{number} answered {count} where {expected} was right"),
+        );
     }
 
     fn misform(&mut self, what: &str, text: &str) {
@@ -255,7 +281,14 @@ mod tests {
     }
 
     fn verdict(client: &Counts) -> [u64; 6] {
-        [client.due(), client.uncounted, client.counted_twice, client.duplicated, client.failed, client.misformed]
+        [
+            client.due(),
+            client.uncounted,
+            client.counted_twice,
+            client.duplicated,
+            client.failed,
+            client.misformed,
+        ]
     }
 
     #[test]
@@ -294,14 +327,24 @@ mod tests {
         client.answered(b"ok 1 1");
         client.answered(b"ok 2 3");
         assert_eq!(verdict(&client), [0, 0, 1, 0, 0, 0]);
-        assert!(client.first_wrong.is_some_and(|text| text.contains("counter.1 answered 3 where 2 was right")));
+        assert!(
+            client
+                .first_wrong
+                .is_some_and(|text| text.contains("counter.1 answered 3 where 2 was right"))
+        );
     }
 
     #[test]
     fn a_second_answer_and_an_answer_to_nothing_are_duplicates() {
         let mut client = client();
         client.increment(0);
-        for answer in ["ok 1 1", "ok 1 1", "ok 9 1", "err - expected inc, get, greet or pi", ""] {
+        for answer in [
+            "ok 1 1",
+            "ok 1 1",
+            "ok 9 1",
+            "err - expected inc, get, greet or pi",
+            "",
+        ] {
             client.answered(answer.as_bytes());
         }
         assert_eq!(verdict(&client), [0, 0, 0, 4, 0, 0]);
@@ -310,7 +353,8 @@ mod tests {
     #[test]
     fn a_failed_request_and_one_without_an_answer_are_told_apart() {
         let mut client = client();
-        (client.increment(0), client.increment(1));
+        client.increment(0);
+        client.increment(1);
         client.answered(b"err 1 timeout");
         assert_eq!(verdict(&client), [1, 0, 0, 0, 1, 0]);
     }
@@ -323,13 +367,27 @@ mod tests {
         client.begin_audit();
         assert_eq!(client.unseen(), 3);
         let asked: Vec<_> = std::iter::from_fn(|| client.audit()).collect();
-        assert_eq!(asked, ["get 2 counter.1\n", "get 3 counter.3\n", "get 4 counter.5\n"]);
+        assert_eq!(
+            asked,
+            [
+                "get 2 counter.1\n",
+                "get 3 counter.3\n",
+                "get 4 counter.5\n"
+            ]
+        );
         for answer in ["ok 2 0", "ok 3 1"] {
             client.answered(answer.as_bytes());
         }
         assert_eq!((client.unseen(), client.wrong_counters()), (1, 1));
         client.answered(b"ok 4 7");
-        assert_eq!((client.unseen(), client.wrong_counters(), client.counted_twice), (0, 1, 7));
+        assert_eq!(
+            (
+                client.unseen(),
+                client.wrong_counters(),
+                client.counted_twice
+            ),
+            (0, 1, 7)
+        );
     }
 
     #[test]

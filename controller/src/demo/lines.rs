@@ -68,7 +68,11 @@ impl Lines {
     /// The next line, with its line break. It is due from now on.
     pub fn send(&mut self) -> String {
         self.sent += 1;
-        self.due.push_back(Due { seq: self.sent, form: self.form, passed: false });
+        self.due.push_back(Due {
+            seq: self.sent,
+            form: self.form,
+            passed: false,
+        });
         self.text(self.sent) + "\n"
     }
 
@@ -180,7 +184,13 @@ mod tests {
     }
 
     fn verdict(lines: &Lines) -> [u64; 5] {
-        [lines.due(), lines.duplicated, lines.overtook, lines.foreign, lines.misformed]
+        [
+            lines.due(),
+            lines.duplicated,
+            lines.overtook,
+            lines.foreign,
+            lines.misformed,
+        ]
     }
 
     #[test]
@@ -190,7 +200,10 @@ mod tests {
             let line = lines.send();
             lines.received(line.trim_end().as_bytes());
         }
-        assert_eq!((lines.sent(), verdict(&lines), lines.first_wrong), (3, [0; 5], None));
+        assert_eq!(
+            (lines.sent(), verdict(&lines), lines.first_wrong),
+            (3, [0; 5], None)
+        );
     }
 
     #[test]
@@ -219,14 +232,24 @@ mod tests {
         lines.received(second.trim_end().as_bytes());
         lines.received(first.trim_end().as_bytes());
         assert_eq!(verdict(&lines), [0, 0, 1, 0, 0]);
-        assert!(lines.first_wrong.is_some_and(|text| text.contains("before an earlier one") && text.contains("000002")));
+        assert!(
+            lines.first_wrong.is_some_and(
+                |text| text.contains("before an earlier one") && text.contains("000002")
+            )
+        );
     }
 
     #[test]
     fn an_altered_line_is_foreign_and_the_one_that_was_sent_stays_due() {
         let mut lines = lines(Form::AsSent);
         lines.send();
-        for line in ["n01 c2 seq 000001 ab", "n01 c2 seq 000002 abc", "n01 c3 seq 000001 abc", "", "n01 c2 seq 1 abc"] {
+        for line in [
+            "n01 c2 seq 000001 ab",
+            "n01 c2 seq 000002 abc",
+            "n01 c3 seq 000001 abc",
+            "",
+            "n01 c2 seq 1 abc",
+        ] {
             lines.received(line.as_bytes());
         }
         assert_eq!(verdict(&lines), [1, 0, 0, 5, 0]);
@@ -278,9 +301,15 @@ mod tests {
         for cut in 0..text.len() {
             let (mut splitter, mut found) = (Splitter::default(), Vec::new());
             for part in [&text[..cut], &text[cut..]] {
-                splitter.push(part.as_bytes(), |line| found.push(String::from_utf8_lossy(line).into_owned()));
+                splitter.push(part.as_bytes(), |line| {
+                    found.push(String::from_utf8_lossy(line).into_owned())
+                });
             }
-            assert_eq!(found, ["n01 c2 seq 000001 abc", "second", ""], "cut at {cut}");
+            assert_eq!(
+                found,
+                ["n01 c2 seq 000001 abc", "second", ""],
+                "cut at {cut}"
+            );
             assert_eq!(splitter.0, b"rest");
         }
     }

@@ -1,9 +1,10 @@
 //! `midflight demo`: a fleet of real agents on this machine, patched by real rollouts while clients are connected. Read
-//! [`acts`] first (what is played), then [`traffic`] (who watches), `lines` and `counts` (how they judge). Every figure comes
+//! `acts` first (what is played), then `traffic` (who watches), `lines` and `counts` (how they judge). Every figure comes
 //! from what clients sent and read. It leaves no process behind, and no file unless it is asked to or something went wrong.
 
 mod acts;
 mod agents;
+mod client;
 mod counts;
 mod lines;
 mod place;
@@ -66,7 +67,10 @@ pub struct Options {
 ///
 /// # Errors
 /// What keeps the demo from being played; its verdict is in the exit code.
-pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<Exit, Error> {
+pub async fn run(
+    options: Options,
+    stop: impl Future<Output = &'static str>,
+) -> Result<Exit, Error> {
     let told = Told::new(options.format);
     // In this order, so that after a panic agents go first, then files, then addresses.
     let nodes = options.nodes as usize;
@@ -104,10 +108,20 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
 }
 
 /// Everything between the first agent and the verdict.
-async fn show(options: &Options, folder: &Folder, block: &Block, agents: &Agents, told: Told) -> Result<Report, Error> {
+async fn show(
+    options: &Options,
+    folder: &Folder,
+    block: &Block,
+    agents: &Agents,
+    told: Told,
+) -> Result<Report, Error> {
     let start = Instant::now();
     let count = options.nodes as usize;
-    told.line(&format!("{count} nodes with {} counters each, in {}", options.counters, folder.path().display()));
+    told.line(&format!(
+        "{count} nodes with {} counters each, in {}",
+        options.counters,
+        folder.path().display()
+    ));
     let setup = Setup::write(folder, block, count, options.counters, &options.modules)?;
     told.line(&environment(&setup));
     let links = links(&setup)?;
@@ -117,18 +131,34 @@ async fn show(options: &Options, folder: &Folder, block: &Block, agents: &Agents
     }
     let (first, last) = (&setup.nodes[0], &setup.nodes[count - 1]);
     let seconds = start.elapsed().as_secs_f64();
-    told.good(&format!("{count} agents run at {} to {}, after {seconds:.1} s", first.address, last.address));
+    told.good(&format!(
+        "{count} agents run at {} to {}, after {seconds:.1} s",
+        first.address, last.address
+    ));
     let traffic = Traffic::start(&setup.nodes, options.counters).await?;
-    told.good(&format!("{} connections are open and send", traffic.figures().connections));
+    told.good(&format!(
+        "{} connections are open and send",
+        traffic.figures().connections
+    ));
     let mut played = Vec::new();
-    let stage = Stage { setup: &setup, links: &links, traffic: &traffic, told: &told };
+    let stage = Stage {
+        setup: &setup,
+        links: &links,
+        traffic: &traffic,
+        told: &told,
+    };
     let broken = tokio::select! {
         ended = stage.play(&mut played) => ended.err(),
         error = agents.ended() => Some(error),
     };
     if let Some(error) = broken {
         // The clients' verdict is wanted all the more.
-        told.bad(&format!("{}: {}\n       {}", error.code(), error::chain(&error), error.hint()));
+        told.bad(&format!(
+            "{}: {}\n       {}",
+            error.code(),
+            error::chain(&error),
+            error.hint()
+        ));
     }
     traffic.finish(LAST_ANSWERS).await;
     // Once more, now that nothing is under way.
@@ -137,13 +167,26 @@ async fn show(options: &Options, folder: &Folder, block: &Block, agents: &Agents
     for index in traffic.troubled().into_iter().take(3) {
         let node = &setup.nodes[index];
         let log = node.dir.join("agent.log");
-        told.bad(&format!("on {}; the end of {}:\n{}", node.name, log.display(), agents::tail(&log)));
+        told.bad(&format!(
+            "on {}; the end of {}:\n{}",
+            node.name,
+            log.display(),
+            agents::tail(&log)
+        ));
     }
-    Ok(Report::new(count, counters, start.elapsed().as_secs_f64(), played, ACTS, figures))
+    Ok(Report::new(
+        count,
+        counters,
+        start.elapsed().as_secs_f64(),
+        played,
+        ACTS,
+        figures,
+    ))
 }
 
 fn links(setup: &Setup) -> Result<Vec<Arc<Link>>, Error> {
-    let transport: Arc<dyn Transport> = Arc::new(Grpc::new(&Credentials::in_folder(&setup.file("pki")))?);
+    let transport: Arc<dyn Transport> =
+        Arc::new(Grpc::new(&Credentials::in_folder(&setup.file("pki")))?);
     let target = |node: &Node| Target {
         name: node.name.clone(),
         address: node.address.to_string(),
@@ -158,23 +201,36 @@ async fn boot(nodes: &[Node], links: &[Arc<Link>], agents: &Agents) -> Result<()
     agents.start(&nodes[0])?;
     answers(&links[0]).await?;
     nodes[1..].iter().try_for_each(|node| agents.start(node))?;
-    try_join_all(links.iter().map(|link| answers(link))).await.map(drop)
+    try_join_all(links.iter().map(|link| answers(link)))
+        .await
+        .map(drop)
 }
 
 async fn answers(link: &Link) -> Result<(), Error> {
     let deadline = Instant::now() + BOOT;
     loop {
-        match link.once(BOOT, |agent| async move { agent.describe().await }).await {
+        match link
+            .once(BOOT, |agent| async move { agent.describe().await })
+            .await
+        {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_silence() && Instant::now() < deadline => tokio::time::sleep(LOOK).await,
-            Err(source) => return Err(Error::Node { node: link.target().name.clone(), source }),
+            Err(error) if error.is_silence() && Instant::now() < deadline => {
+                tokio::time::sleep(LOOK).await
+            }
+            Err(source) => {
+                return Err(Error::Node {
+                    node: link.target().name.clone(),
+                    source,
+                });
+            }
         }
     }
 }
 
 /// What the printed command lines leave out.
 fn environment(setup: &Setup) -> String {
-    let line = |(name, file): &(&str, &str)| format!("  export {name}={}", setup.file(file).display());
+    let line =
+        |(name, file): &(&str, &str)| format!("  export {name}={}", setup.file(file).display());
     let names = [
         ("MIDFLIGHT_INVENTORY", "fleet.yaml"),
         ("MIDFLIGHT_PKI", "pki"),
@@ -182,7 +238,10 @@ fn environment(setup: &Setup) -> String {
         ("MIDFLIGHT_JOURNAL", "journal.db"),
     ];
     let lines: Vec<String> = names.iter().map(line).collect();
-    format!("the commands below are run in that folder, as if with\n{}", lines.join("\n"))
+    format!(
+        "the commands below are run in that folder, as if with\n{}",
+        lines.join("\n")
+    )
 }
 
 /// What is in a folder that stays, and how to go on with it.

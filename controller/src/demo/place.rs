@@ -52,11 +52,17 @@ impl Block {
                 }
             }
         }
-        let conflict = first.map_or_else(String::new, |address| format!(": the first conflict is {address}"));
+        let conflict = first.map_or_else(String::new, |address| {
+            format!(": the first conflict is {address}")
+        });
         let (start, end) = (BLOCKS.start(), BLOCKS.end());
         Err(Error::Demo {
-            problem: format!("an address is in use in every block from 127.0.{start}.x to 127.0.{end}.x{conflict}"),
-            hint: format!("end what listens on ports {GATEWAY_PORT}, {ECHO_PORT} or {AGENT_PORT}; see it with: ss -ltnp"),
+            problem: format!(
+                "an address is in use in every block from 127.0.{start}.x to 127.0.{end}.x{conflict}"
+            ),
+            hint: format!(
+                "end what listens on ports {GATEWAY_PORT}, {ECHO_PORT} or {AGENT_PORT}; see it with: ss -ltnp"
+            ),
         })
     }
 
@@ -71,7 +77,10 @@ impl Block {
                 drop(listen(last_number(node), port)?);
             }
         }
-        Ok(Self { third, _claim: claim })
+        Ok(Self {
+            third,
+            _claim: claim,
+        })
     }
 
     /// The address of a node, counted from 0.
@@ -108,7 +117,11 @@ impl Folder {
                 hint: "name a folder that is empty or not there with --dir".to_owned(),
             });
         }
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(Error::io("create", &path))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(Error::io("create", &path))?;
         // Agents run with other working folders, and it may be reached by way of a link.
         let path = std::fs::canonicalize(&path).map_err(Error::io("find", &path))?;
         Ok(Self { path, keep })
@@ -161,7 +174,10 @@ mod tests {
         let third = block.address(2).octets()[2];
         drop(block);
         let (address, error) = Block::try_claim(third, 3).unwrap_err();
-        assert_eq!((address.port(), error.kind()), (ECHO_PORT, ErrorKind::AddrInUse));
+        assert_eq!(
+            (address.port(), error.kind()),
+            (ECHO_PORT, ErrorKind::AddrInUse)
+        );
         assert!(Block::try_claim(third, 2).is_ok());
     }
 
@@ -171,7 +187,12 @@ mod tests {
         let path = outer.path().join("demo");
         let folder = Folder::make(Some(&path), false).unwrap();
         std::fs::write(folder.path().join("file"), "x").unwrap();
-        assert!(Folder::make(Some(&path), false).unwrap_err().to_string().ends_with("is not empty"));
+        assert!(
+            Folder::make(Some(&path), false)
+                .unwrap_err()
+                .to_string()
+                .ends_with("is not empty")
+        );
         drop(folder);
         assert!(!path.exists());
         drop(Folder::make(Some(&path), true).unwrap());

@@ -40,7 +40,11 @@ impl Told {
 
     /// An act begins.
     pub fn act(self, number: u32, about: &str, expected: Exit) {
-        self.line(&format!("\nAct {number}: {about}\n       to end with exit code {}: {}", expected.code(), expected.meaning()));
+        self.line(&format!(
+            "\nAct {number}: {about}\n       to end with exit code {}: {}",
+            expected.code(),
+            expected.meaning()
+        ));
     }
 
     /// The command line that is run.
@@ -83,8 +87,20 @@ pub struct Report {
 
 impl Report {
     /// From what the acts came to and what the clients saw. `acts` is how many there are to be.
-    pub fn new(nodes: usize, counters: u64, seconds: f64, played: Vec<Played>, acts: usize, figures: Figures) -> Self {
-        let outcome = |outcome| played.iter().filter_map(|act| act.outcomes.get(&outcome)).sum();
+    pub fn new(
+        nodes: usize,
+        counters: u64,
+        seconds: f64,
+        played: Vec<Played>,
+        acts: usize,
+        figures: Figures,
+    ) -> Self {
+        let outcome = |outcome| {
+            played
+                .iter()
+                .filter_map(|act| act.outcomes.get(&outcome))
+                .sum()
+        };
         let ok = played.len() == acts && played.iter().all(|act| act.fleet_ok) && figures.is_good();
         Self {
             nodes: nodes as u64,
@@ -98,7 +114,13 @@ impl Report {
             messages_wrong: figures.wrong,
             counters,
             counters_wrong: figures.counters_wrong,
-            pause_ms: percentiles(played.iter().flat_map(|act| &act.pauses_us).copied().collect()),
+            pause_ms: percentiles(
+                played
+                    .iter()
+                    .flat_map(|act| &act.pauses_us)
+                    .copied()
+                    .collect(),
+            ),
             seconds,
             acts: played,
             ok,
@@ -129,25 +151,67 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("\n{:<32} {:>4} {:>9} {:>8}  outcomes\n", "act", "exit", "expected", "seconds");
+        let mut text = format!(
+            "\n{:<32} {:>4} {:>9} {:>8}  outcomes\n",
+            "act", "exit", "expected", "seconds"
+        );
         for act in &self.acts {
-            let Played { name, exit_code, expected_exit_code, seconds, .. } = act;
-            let outcomes: Vec<String> = act.outcomes.iter().map(|(outcome, nodes)| format!("{nodes} {outcome}")).collect();
+            let Played {
+                name,
+                exit_code,
+                expected_exit_code,
+                seconds,
+                ..
+            } = act;
+            let outcomes: Vec<String> = act
+                .outcomes
+                .iter()
+                .map(|(outcome, nodes)| format!("{nodes} {outcome}"))
+                .collect();
             let outcomes = outcomes.join(", ");
-            let line = format!("{name:<32} {exit_code:>4} {expected_exit_code:>9} {seconds:>8.1}  {outcomes}");
+            let line = format!(
+                "{name:<32} {exit_code:>4} {expected_exit_code:>9} {seconds:>8.1}  {outcomes}"
+            );
             // Writing to a string does not fail.
             let _ = writeln!(text, "{}", line.trim_end());
         }
         let pause = self.pause_ms.map_or_else(
             || "no node paused".to_owned(),
-            |pause| format!("p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", pause.p50, pause.p99, pause.max),
+            |pause| {
+                format!(
+                    "p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+                    pause.p50, pause.p99, pause.max
+                )
+            },
         );
-        let (lost, twice, wrong) = (self.messages_lost, self.messages_duplicated, self.messages_wrong);
+        let (lost, twice, wrong) = (
+            self.messages_lost,
+            self.messages_duplicated,
+            self.messages_wrong,
+        );
         let rows = [
-            ("nodes", format!("{}, of which {} confirmed and {} rolled back", self.nodes, self.confirmed, self.rolled_back)),
-            ("connections", format!("{}, dropped {}", self.connections, self.dropped_connections)),
-            ("messages", format!("{} sent, {lost} lost, {twice} duplicated, {wrong} wrong", self.messages_sent)),
-            ("counters", format!("{}, wrong {}", self.counters, self.counters_wrong)),
+            (
+                "nodes",
+                format!(
+                    "{}, of which {} confirmed and {} rolled back",
+                    self.nodes, self.confirmed, self.rolled_back
+                ),
+            ),
+            (
+                "connections",
+                format!("{}, dropped {}", self.connections, self.dropped_connections),
+            ),
+            (
+                "messages",
+                format!(
+                    "{} sent, {lost} lost, {twice} duplicated, {wrong} wrong",
+                    self.messages_sent
+                ),
+            ),
+            (
+                "counters",
+                format!("{}, wrong {}", self.counters, self.counters_wrong),
+            ),
             ("pause", pause),
             ("took", format!("{:.1} s", self.seconds)),
         ];
@@ -158,7 +222,11 @@ impl Report {
         for said in &self.said {
             let _ = writeln!(text, "  BAD  {said}");
         }
-        text.push_str(if self.ok { "\nAll is as it should be.\n" } else { "\nThis is not as it should be.\n" });
+        text.push_str(if self.ok {
+            "\nAll is as it should be.\n"
+        } else {
+            "\nThis is not as it should be.\n"
+        });
         text
     }
 }
@@ -168,8 +236,18 @@ fn percentiles(mut micros: Vec<u64>) -> Option<PauseMs> {
     micros.sort_unstable();
     let last = micros.len().checked_sub(1)?;
     // Pauses are far below 2^52 microseconds.
-    let ms = |percent: usize| micros[(micros.len() * percent).div_ceil(100).saturating_sub(1).min(last)] as f64 / 1_000.0;
-    Some(PauseMs { p50: ms(50), p99: ms(99), max: ms(100) })
+    let ms = |percent: usize| {
+        micros[(micros.len() * percent)
+            .div_ceil(100)
+            .saturating_sub(1)
+            .min(last)] as f64
+            / 1_000.0
+    };
+    Some(PauseMs {
+        p50: ms(50),
+        p99: ms(99),
+        max: ms(100),
+    })
 }
 
 #[cfg(test)]
@@ -195,7 +273,11 @@ mod tests {
 
     #[test]
     fn a_demo_is_good_only_if_all_acts_are_and_no_message_was_lost_or_duplicated() {
-        let fine = Figures { connections: 4, sent: 100, ..Figures::default() };
+        let fine = Figures {
+            connections: 4,
+            sent: 100,
+            ..Figures::default()
+        };
         assert!(ok(vec![played(0, true)], 1, fine.clone()));
         assert!(!ok(vec![played(0, true)], 2, fine.clone()));
         assert!(!ok(vec![played(3, false)], 1, fine.clone()));
@@ -214,8 +296,22 @@ mod tests {
 
     #[test]
     fn percentiles_are_of_all_acts_and_absent_without_a_pause() {
-        let report = Report::new(2, 20, 1.0, vec![played(0, true), played(0, true)], 2, Figures::default());
-        assert_eq!(report.pause_ms, Some(PauseMs { p50: 1.0, p99: 3.0, max: 3.0 }));
+        let report = Report::new(
+            2,
+            20,
+            1.0,
+            vec![played(0, true), played(0, true)],
+            2,
+            Figures::default(),
+        );
+        assert_eq!(
+            report.pause_ms,
+            Some(PauseMs {
+                p50: 1.0,
+                p99: 3.0,
+                max: 3.0
+            })
+        );
         assert_eq!((report.confirmed, report.rolled_back), (4, 0));
         assert_eq!(percentiles(Vec::new()), None);
     }

@@ -56,15 +56,29 @@ impl Setup {
     ///
     /// # Errors
     /// [`Error::Demo`] when a module is not built, [`Error::Io`], and what making keys, certificates and bundles gives.
-    pub fn write(folder: &Folder, block: &Block, nodes: usize, counters: u32, modules: &Path) -> Result<Self, Error> {
+    pub fn write(
+        folder: &Folder,
+        block: &Block,
+        nodes: usize,
+        counters: u32,
+        modules: &Path,
+    ) -> Result<Self, Error> {
         let dir = folder.path().to_owned();
         copy_modules(modules, &dir.join("modules"))?;
         let key = signing_key(&dir)?;
         let node = |index: usize| {
             let name = node_name(index, nodes);
-            Node { dir: dir.join("nodes").join(&name), address: block.address(index), name }
+            Node {
+                dir: dir.join("nodes").join(&name),
+                address: block.address(index),
+                name,
+            }
         };
-        let setup = Self { nodes: (0..nodes).map(node).collect(), folder: dir, key };
+        let setup = Self {
+            nodes: (0..nodes).map(node).collect(),
+            folder: dir,
+            key,
+        };
         setup.bundle("release", &release(counters))?;
         setup.certificates()?;
         setup.inventory()?;
@@ -82,9 +96,17 @@ impl Setup {
     /// # Errors
     /// [`Error::Io`], [`Error::Patch`].
     pub fn bundle(&self, name: &str, description: &str) -> Result<(), Error> {
-        let (spec, out) = (self.file(&format!("{name}.yaml")), self.file(&format!("{name}.bundle")));
+        let (spec, out) = (
+            self.file(&format!("{name}.yaml")),
+            self.file(&format!("{name}.bundle")),
+        );
         write(&spec, description)?;
-        let failed = || Error::patch(format!("{} does not become a signed bundle", spec.display()));
+        let failed = || {
+            Error::patch(format!(
+                "{} does not become a signed bundle",
+                spec.display()
+            ))
+        };
         let mut bundle = Bundle::build(&spec).map_err(failed())?;
         bundle.sign(&self.key).map_err(failed())?;
         bundle.write(&out).map_err(failed())
@@ -94,17 +116,30 @@ impl Setup {
         let pki = self.file("pki");
         pki::init(&pki, "demo", false)?;
         for node in &self.nodes {
-            let subject = Subject::Node { name: node.name.clone(), addresses: vec![node.address.into()] };
+            let subject = Subject::Node {
+                name: node.name.clone(),
+                addresses: vec![node.address.into()],
+            };
             pki::issue(&pki, &subject, DAYS, false)?;
         }
-        let controller = Subject::Client { name: "controller".to_owned(), role: Role::Operator };
+        let controller = Subject::Client {
+            name: "controller".to_owned(),
+            role: Role::Operator,
+        };
         pki::issue(&pki, &controller, DAYS, false).map(drop)
     }
 
     fn inventory(&self) -> Result<(), Error> {
-        let host = |node: &Node| format!("      {}: {{address: {}, port: {AGENT_PORT}}}\n", node.name, node.address);
+        let host = |node: &Node| {
+            format!(
+                "      {}: {{address: {}, port: {AGENT_PORT}}}\n",
+                node.name, node.address
+            )
+        };
         let hosts: String = self.nodes.iter().map(host).collect();
-        let text = format!("groups:\n  demo:\n    hosts:\n{hosts}policy:\n  waves: [1, 25%, 100%]\n  bake: 1s\n");
+        let text = format!(
+            "groups:\n  demo:\n    hosts:\n{hosts}policy:\n  waves: [1, 25%, 100%]\n  bake: 1s\n"
+        );
         write(&self.file("fleet.yaml"), &text)
     }
 
@@ -140,11 +175,19 @@ pub fn node_name(index: usize, nodes: usize) -> String {
 
 fn copy_modules(from: &Path, to: &Path) -> Result<(), Error> {
     let file = |name: &str| from.join(format!("{name}.wasm"));
-    let missing: Vec<&str> = MODULES.into_iter().filter(|name| !file(name).is_file()).collect();
+    let missing: Vec<&str> = MODULES
+        .into_iter()
+        .filter(|name| !file(name).is_file())
+        .collect();
     if !missing.is_empty() {
         return Err(Error::Demo {
-            problem: format!("{} has no built modules {}", from.display(), missing.join(", ")),
-            hint: "build them with guest/build.sh, and name the folder with --modules DIR".to_owned(),
+            problem: format!(
+                "{} has no built modules {}",
+                from.display(),
+                missing.join(", ")
+            ),
+            hint: "build them with guest/build.sh, and name the folder with --modules DIR"
+                .to_owned(),
         });
     }
     std::fs::create_dir_all(to).map_err(Error::io("create", to))?;
@@ -159,13 +202,22 @@ fn copy_modules(from: &Path, to: &Path) -> Result<(), Error> {
 fn signing_key(dir: &Path) -> Result<KeyFile, Error> {
     let path = dir.join("signer");
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| Error::Random { problem: error.to_string() })?;
-    let refuse = |error: midflight_patch::ssh_key::Error| Error::Credentials { path: path.clone(), problem: error.to_string() };
+    getrandom::fill(&mut seed).map_err(|error| Error::Random {
+        problem: error.to_string(),
+    })?;
+    let refuse = |error: midflight_patch::ssh_key::Error| Error::Credentials {
+        path: path.clone(),
+        problem: error.to_string(),
+    };
     let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
     let key = PrivateKey::new(pair, SIGNER).map_err(refuse)?;
-    key.write_openssh_file(&path, LineEnding::LF).map_err(refuse)?;
+    key.write_openssh_file(&path, LineEnding::LF)
+        .map_err(refuse)?;
     let public = key.public_key().to_openssh().map_err(refuse)?;
-    write(&dir.join("allowed_signers"), &format!("{SIGNER} namespaces=\"patch@midflight\" {public}\n"))?;
+    write(
+        &dir.join("allowed_signers"),
+        &format!("{SIGNER} namespaces=\"patch@midflight\" {public}\n"),
+    )?;
     KeyFile::open(&path, |_| None).map_err(Error::patch("the demo's own key does not read"))
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -28,14 +28,20 @@ enum Fault {
 /// The line of a connection at which it happens.
 const AT: usize = 4;
 
-async fn serve(listener: TcpListener, fault: Fault, answer: fn(&str, Fault, &mut HashMap<String, u64>) -> String) {
+async fn serve(
+    listener: TcpListener,
+    fault: Fault,
+    answer: fn(&str, Fault, &mut HashMap<String, u64>) -> String,
+) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         connections.spawn(async move {
             let (from, mut to) = stream.into_split();
             let (mut lines, mut counts) = (BufReader::new(from).lines(), HashMap::new());
             for number in 1.. {
-                let Ok(Some(line)) = lines.next_line().await else { return };
+                let Ok(Some(line)) = lines.next_line().await else {
+                    return;
+                };
                 let fault = if number == AT { fault } else { Fault::None };
                 let answer = answer(&line, fault, &mut counts);
                 if fault == Fault::Hangup || to.write_all(answer.as_bytes()).await.is_err() {
@@ -86,9 +92,16 @@ async fn figures(fault: Fault) -> Figures {
     let listen = async |port| TcpListener::bind((block.address(0), port)).await.unwrap();
     servers.spawn(serve(listen(ECHO_PORT).await, fault, echoed));
     servers.spawn(serve(listen(GATEWAY_PORT).await, fault, gateway));
-    let node = Node { name: "n01".to_owned(), address: block.address(0), dir: PathBuf::new() };
+    let node = Node {
+        name: "n01".to_owned(),
+        address: block.address(0),
+        dir: PathBuf::new(),
+    };
     let traffic = Traffic::start(&[node], 10).await.unwrap();
-    traffic.flow(2 * AT as u64, Duration::from_secs(30)).await.unwrap();
+    traffic
+        .flow(2 * AT as u64, Duration::from_secs(30))
+        .await
+        .unwrap();
     let patience = Duration::from_millis(if fault == Fault::None { 30_000 } else { 500 });
     traffic.finish(patience).await;
     traffic.audit(patience).await;
@@ -116,16 +129,31 @@ async fn lost_messages_are_seen() {
 
 #[tokio::test]
 async fn duplicated_messages_are_seen() {
-    assert_eq!(figures(Fault::EchoTwice).await.duplicated, u64::from(ECHOES));
-    assert_eq!(figures(Fault::AnswerTwice).await.duplicated, u64::from(GATEWAYS));
+    assert_eq!(
+        figures(Fault::EchoTwice).await.duplicated,
+        u64::from(ECHOES)
+    );
+    assert_eq!(
+        figures(Fault::AnswerTwice).await.duplicated,
+        u64::from(GATEWAYS)
+    );
 }
 
 #[tokio::test]
 async fn increments_that_are_not_counted_or_counted_twice_are_seen() {
-    let (skipped, twice) = (figures(Fault::SkipIncrement).await, figures(Fault::CountTwice).await);
+    let (skipped, twice) = (
+        figures(Fault::SkipIncrement).await,
+        figures(Fault::CountTwice).await,
+    );
     let all = u64::from(GATEWAYS);
-    assert_eq!((skipped.lost, skipped.duplicated, skipped.counters_wrong), (all, 0, all));
-    assert_eq!((twice.lost, twice.duplicated, twice.counters_wrong), (0, all, all));
+    assert_eq!(
+        (skipped.lost, skipped.duplicated, skipped.counters_wrong),
+        (all, 0, all)
+    );
+    assert_eq!(
+        (twice.lost, twice.duplicated, twice.counters_wrong),
+        (0, all, all)
+    );
 }
 
 #[tokio::test]
