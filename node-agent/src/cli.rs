@@ -94,7 +94,9 @@ fn die_with(parent: i32) -> std::io::Result<()> {
     // It may have ended before that.
     match getppid() {
         Some(pid) if pid.as_raw_nonzero().get() == parent => Ok(()),
-        _ => Err(std::io::Error::other(format!("the parent is not process {parent}"))),
+        _ => Err(std::io::Error::other(format!(
+            "the parent is not process {parent}"
+        ))),
     }
 }
 
