@@ -3,6 +3,7 @@
 use midflight_tests::{Fleet, json, until};
 
 #[test]
+#[allow(clippy::approx_constant)] // the seed's pi is 3.14
 fn the_seeds_become_version_2_on_every_node_and_no_connection_notices() {
     let fleet = Fleet::start(3);
     let mut clients: Vec<_> = (0..3)
