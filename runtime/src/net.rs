@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{
         TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -26,16 +26,18 @@ use tokio::{
 
 use crate::{
     Limits,
-    actor::Item,
+    actor::{Item, Run},
     bindings::{Accepted, Active, Closed, Data, Event, ListenFailed, Listening, SocketEvent},
     node::Shared,
-    table::Pid,
+    table::{Pid, Slot},
 };
 
 /// Events of one connection that its owner has not handled yet.
 const WINDOW: usize = 8;
 /// Bytes in one event.
 const READ: usize = 16 << 10;
+/// How long a closed connection may still take to write what waits.
+const LINGER: Duration = Duration::from_secs(30);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
@@ -72,6 +74,8 @@ struct Connection {
     unwritten: AtomicUsize,
     writable: Notify,
     closing: AtomicBool,
+    /// What is not written yet never will be.
+    given_up: Notify,
 }
 
 /// Room in a connection's window; given back when dropped.
@@ -182,6 +186,7 @@ impl Net {
             unwritten: AtomicUsize::new(0),
             writable: Notify::new(),
             closing: AtomicBool::new(false),
+            given_up: Notify::new(),
         });
         sockets.connections.insert(id, connection.clone());
         sockets.by_owner.entry(owner).or_default().push(id);
@@ -201,10 +206,11 @@ impl Net {
             socket: id,
             peer: peer.to_string(),
         };
-        node.send(
-            owner,
-            Item::host(Event::Socket(SocketEvent::Accepted(event))),
-        );
+        let item = Item::host(Event::Socket(SocketEvent::Accepted(event)));
+        if node.deliver(owner, item).is_err() {
+            // It ended while this was accepted, and closed what it had.
+            self.close(id);
+        }
     }
 
     fn connection(&self, id: u64) -> Option<Arc<Connection>> {
@@ -226,6 +232,7 @@ impl Net {
                 "closed: its peer does not read; limits.socket_buffer_bytes is reached"
             );
             self.gone(&connection, "its peer does not read what was written");
+            connection.given_up.notify_one();
             return;
         }
         let mut out = connection.out.lock();
@@ -261,6 +268,14 @@ impl Net {
         }
         sockets.disown(from, id);
         sockets.by_owner.entry(to).or_default().push(id);
+        drop(sockets);
+        // Looked at after it is noted: an end of the new owner in between closes it by one of the two.
+        let lives = |slot: &Slot| slot.mail.lock().run != Run::Free;
+        if let Some(node) = self.node()
+            && !node.table.get(to).is_some_and(lives)
+        {
+            self.close(id);
+        }
     }
 
     /// Writes what waits, then closes. A listener is closed at once; its connections stay.
@@ -271,8 +286,20 @@ impl Net {
             sockets.disown(owner, id);
         } else if let Some(connection) = sockets.connections.remove(&id) {
             sockets.disown(connection.owner.load(Ordering::Acquire), id);
-            connection.closing.store(true, Ordering::Release);
-            connection.writable.notify_one();
+            self.wind_up(&connection);
+        }
+    }
+
+    /// Lets the writer end: behind what waits, or when the peer does not take that in time.
+    fn wind_up(&self, connection: &Arc<Connection>) {
+        connection.closing.store(true, Ordering::Release);
+        connection.writable.notify_one();
+        if connection.unwritten.load(Ordering::Acquire) > 0 {
+            let connection = connection.clone();
+            self.handle.spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                connection.given_up.notify_one();
+            });
         }
     }
 
@@ -300,8 +327,7 @@ impl Net {
             sockets.disown(connection.owner.load(Ordering::Acquire), connection.id);
             known
         };
-        connection.closing.store(true, Ordering::Release);
-        connection.writable.notify_one();
+        self.wind_up(connection);
         if known && let Some(node) = self.node() {
             let closed = Closed {
                 socket: connection.id,
@@ -425,7 +451,7 @@ impl Connection {
     }
 }
 
-async fn read_all(node: Weak<Shared>, connection: Arc<Connection>, mut from: OwnedReadHalf) {
+async fn read_all(node: Weak<Shared>, connection: Arc<Connection>, from: OwnedReadHalf) {
     let mut buffer = vec![0; READ];
     loop {
         {
@@ -441,8 +467,22 @@ async fn read_all(node: Weak<Shared>, connection: Arc<Connection>, mut from: Own
                 continue;
             }
         }
-        let read = from.read(&mut buffer).await;
+        if let Err(e) = from.readable().await {
+            let Some(node) = node.upgrade() else { return };
+            return node.net.gone(&connection, &e.to_string());
+        }
         let Some(node) = node.upgrade() else { return };
+        // Nothing is read before it is there, so that a change of mind in between holds for it.
+        if !connection.wants(&node) {
+            continue;
+        }
+        let read = from.try_read(&mut buffer);
+        if read
+            .as_ref()
+            .is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+        {
+            continue;
+        }
         let bytes = match read {
             Ok(0) => return node.net.gone(&connection, "closed by the peer"),
             Ok(n) => buffer[..n].to_vec(),
@@ -486,7 +526,10 @@ async fn write_all(
             connection.writable.notified().await;
             continue;
         }
-        let written = to.write_all(&bytes).await;
+        let written = tokio::select! {
+            written = to.write_all(&bytes) => written,
+            () = connection.given_up.notified() => Err(io::Error::other("given up")),
+        };
         connection
             .unwritten
             .fetch_sub(bytes.len(), Ordering::AcqRel);
