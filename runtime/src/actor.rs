@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    bindings::{Envelope, Event},
+    bindings::{Envelope, Event, SocketEvent},
     boot::Root,
     net::Window,
     table::Pid,
@@ -35,6 +35,20 @@ impl Item {
             stamp: HOST,
             window: None,
         }
+    }
+}
+
+/// Bytes that an event carries.
+pub(crate) fn body_bytes(event: &Event) -> usize {
+    match event {
+        Event::Call(call) => call.body.len(),
+        Event::Cast(body) | Event::Info(body) => body.len(),
+        Event::Timer(timer) => timer.body.len(),
+        Event::Response(r) => r.cookie.len() + r.outcome.as_ref().map_or(0, Vec::len),
+        Event::Down(down) => down.reason.len(),
+        Event::Socket(SocketEvent::Data(data)) => data.bytes.len(),
+        Event::Socket(_) => 0,
+        Event::Registered(registered) => registered.name.len(),
     }
 }
 

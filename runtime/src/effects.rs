@@ -12,9 +12,18 @@ use crate::{
     table::Pid,
 };
 
+/// Bytes of a registered name.
+const NAME_BYTES: usize = 255;
+
 /// Says why these effects cannot be taken from a guest.
-pub(crate) fn check(shared: &Shared, effects: &[Effect], reserved: &[Pid]) -> Result<(), String> {
+pub(crate) fn check(
+    shared: &Shared,
+    pid: Pid,
+    effects: &[Effect],
+    reserved: &[Pid],
+) -> Result<(), String> {
     let limits: &Limits = &shared.limits;
+    let (mut timers, mut requests) = (0, 0);
     if effects.len() > limits.effects {
         return Err(format!(
             "{} effects for one event; limits.effects is {}",
@@ -25,10 +34,19 @@ pub(crate) fn check(shared: &Shared, effects: &[Effect], reserved: &[Pid]) -> Re
     for effect in effects {
         let bytes = match effect {
             Effect::Send(m) | Effect::Cast(m) => m.body.len(),
-            Effect::Request(ask) => ask.body.len().max(ask.cookie.len()),
+            Effect::Request(ask) => {
+                requests += 1;
+                ask.body.len().max(ask.cookie.len())
+            }
             Effect::Reply(answer) => answer.body.len(),
-            Effect::StartTimer(timer) => timer.body.len(),
-            Effect::Register(name) | Effect::Unregister(name) => name.len(),
+            Effect::StartTimer(timer) => {
+                timers += 1;
+                timer.body.len()
+            }
+            Effect::Register(name) => {
+                check_name(name)?;
+                0
+            }
             Effect::Write(write) => {
                 if write.bytes.len() > limits.socket_buffer_bytes {
                     return Err(format!(
@@ -52,6 +70,7 @@ pub(crate) fn check(shared: &Shared, effects: &[Effect], reserved: &[Pid]) -> Re
                         spawn.module
                     ));
                 }
+                spawn.name.as_deref().map_or(Ok(()), check_name)?;
                 spawn.args.len()
             }
             _ => 0,
@@ -63,7 +82,28 @@ pub(crate) fn check(shared: &Shared, effects: &[Effect], reserved: &[Pid]) -> Re
             ));
         }
     }
+    // What comes of these is exempt from the bound of the mailbox, so they have the same one.
+    let bound = limits.mailbox;
+    if timers > 0 && shared.timers.count(pid) + timers > bound {
+        return Err(format!(
+            "more than {bound} timers set at once; limits.mailbox is {bound}"
+        ));
+    }
+    if requests > 0 && shared.requests.count(pid) + requests > bound {
+        return Err(format!(
+            "more than {bound} requests without an answer; limits.mailbox is {bound}"
+        ));
+    }
     Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    match name.len() {
+        0..=NAME_BYTES => Ok(()),
+        bytes => Err(format!(
+            "a name of {bytes} bytes; at most {NAME_BYTES} are taken"
+        )),
+    }
 }
 
 /// The actor that effects are released for.

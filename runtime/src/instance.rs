@@ -8,7 +8,8 @@ use wasmtime::{Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, Trap, Up
 
 use crate::{
     bindings::{
-        self, Batch, Cx, Direction, Effect, Envelope, Event, GenServer, Level, Migrated, Started,
+        self, Batch, Cx, Direction, Effect, Envelope, Event, GenServer, Level, Migrated, Next,
+        Started,
     },
     code::Version,
     node::Shared,
@@ -114,17 +115,9 @@ impl Door {
 impl bindings::midflight::actor::types::Host for Door {}
 
 impl bindings::Host for Door {
-    fn log(&mut self, level: Level, mut text: String) -> wasmtime::Result<()> {
+    fn log(&mut self, level: Level, text: String) -> wasmtime::Result<()> {
         if self.logs.len() < self.log_lines {
-            if text.len() > 4_096 {
-                let cut = (0..=4_096)
-                    .rev()
-                    .find(|&at| text.is_char_boundary(at))
-                    .unwrap_or(0);
-                text.truncate(cut);
-                text.push('…');
-            }
-            self.logs.push((level, text));
+            self.logs.push((level, short(text)));
         } else if self.logs.len() == self.log_lines {
             self.logs.push((
                 Level::Warn,
@@ -264,12 +257,12 @@ impl Instance {
         self.ready(true, again);
         match self.guest.call_init(&mut self.store, cx, args) {
             Ok(Ok(started)) => Ok(started),
-            Ok(Err(reason)) => Err(Fault::Error(reason)),
+            Ok(Err(reason)) => Err(Fault::Error(short(reason))),
             Err(e) => Err(self.fault(&e)),
         }
     }
 
-    /// `again`: goes on in the answers given to `replay`.
+    /// A batch, its reasons cut to what others are told. `again`: goes on in the answers given to `replay`.
     pub(crate) fn handle(
         &mut self,
         cx: &[Cx],
@@ -280,6 +273,15 @@ impl Instance {
         self.ready(true, again);
         self.guest
             .call_handle(&mut self.store, cx, state, events)
+            .map(|mut batch| {
+                batch.error = batch.error.map(short);
+                for step in &mut batch.steps {
+                    if let Next::Stop(reason) = &mut step.next {
+                        *reason = short(std::mem::take(reason));
+                    }
+                }
+                batch
+            })
             .map_err(|e| self.fault(&e))
     }
 
@@ -364,6 +366,16 @@ impl Instance {
             Err(e) => Err(self.fault(&e)),
         }
     }
+}
+
+/// A line or a reason, at most 4,096 bytes of it.
+fn short(mut text: String) -> String {
+    const BYTES: usize = 4_096;
+    if text.len() > BYTES {
+        text.truncate(text.floor_char_boundary(BYTES));
+        text.push('…');
+    }
+    text
 }
 
 /// The answers of the host to one call.

@@ -72,6 +72,11 @@ impl Requests {
             .map_or_else(Vec::new, |all| all.iter().map(|p| p.id).collect())
     }
 
+    /// How many requests this actor waits for.
+    pub(crate) fn count(&self, caller: Pid) -> usize {
+        self.shard(caller).lock().get(&caller).map_or(0, Vec::len)
+    }
+
     /// Forgets all requests of an actor that is gone; gives those that had a deadline.
     pub(crate) fn forget(&self, caller: Pid) -> Vec<u64> {
         let gone = self

@@ -51,6 +51,14 @@ impl Timers {
         let mut inner = self.inner.lock();
         inner.set.insert((pid, id), (at, body));
         self.push(&mut inner, at, Kind::Timer, pid, id);
+        // Set again, a timer leaves its former entry behind.
+        inner.compact();
+    }
+
+    /// How many timers an actor has set.
+    pub(crate) fn count(&self, pid: Pid) -> usize {
+        let inner = self.inner.lock();
+        inner.set.range((pid, 0)..=(pid, u64::MAX)).count()
     }
 
     pub(crate) fn cancel(&self, pid: Pid, id: u64) {

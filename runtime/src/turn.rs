@@ -114,6 +114,10 @@ impl Worker {
         running.store(0, Ordering::SeqCst);
         for pid in self.reserved.drain(..) {
             shared.table.release(pid);
+            for watcher in shared.monitors.take(pid) {
+                let reason = "noproc".into();
+                shared.send(watcher, Item::host(Event::Down(Down { pid, reason })));
+            }
         }
         for born in self.born.drain(..) {
             shared.wake(born);
@@ -188,7 +192,7 @@ impl Worker {
                 log(&self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
                     let state = started.state.len();
-                    effects::check(&self.shared, &started.effects, &self.reserved)
+                    effects::check(&self.shared, pid, &started.effects, &self.reserved)
                         .map_err(Fault::Trap)?;
                     check_state(&self.shared, state).map_err(Fault::Trap)?;
                     if self.shared.limits.hermetic {
@@ -245,15 +249,8 @@ impl Worker {
         }
         tracing::warn!(actor = %body.label(pid), reason, "init failed");
         if let Some(parent) = birth.parent {
-            // Told once, whether or not it asked to watch.
-            self.shared.monitors.remove(pid, parent);
-            self.shared.send(
-                parent,
-                Item::host(Event::Down(Down {
-                    pid,
-                    reason: reason.clone(),
-                })),
-            );
+            // Told once by the burial, whether or not it asked to watch; by then the name is free.
+            self.shared.monitors.add(pid, parent);
         }
         if let Some((root, index)) = body.extras.as_ref().and_then(|e| e.root.clone()) {
             root.started(index, Err(reason.clone()));
@@ -358,7 +355,7 @@ impl Worker {
         let shared = &self.shared;
         let reserved = &self.reserved;
         let result = result.and_then(|batch| {
-            check_batch(shared, &batch, envelopes.len(), reserved).map_err(Fault::Trap)?;
+            check_batch(shared, pid, &batch, envelopes.len(), reserved).map_err(Fault::Trap)?;
             if shared.limits.hermetic && !again {
                 let mut fresh = Instance::new(shared, &instance.version)?;
                 fresh.replay(&answers);
@@ -386,11 +383,14 @@ impl Worker {
         batch: Batch,
     ) -> After {
         let Some(version) = self.shared.code.version(body.version) else {
+            work.give_back(slot);
             return After::End("its code was purged".into());
         };
         let done = batch.steps.len();
-        let changed = batch.state.is_some();
-        if let Some(state) = batch.state {
+        // Without a step that ended well there is no state to keep.
+        let state = batch.state.filter(|_| done > 0);
+        let changed = state.is_some();
+        if let Some(state) = state {
             body.state = state.into();
         }
         if done > 0
@@ -407,7 +407,7 @@ impl Worker {
         for Step { effects, next } in batch.steps {
             let at = work.at;
             work.windows[at] = None;
-            note_call(body, &work.envelopes[at].body, &effects);
+            note(body, &work.envelopes[at].body, &effects);
             work.at += 1;
             body.events += 1;
             self.release(pid, body, &version, effects);
@@ -481,6 +481,8 @@ impl Worker {
         if let Some(Event::Call(call)) = work.envelopes.get(work.at).map(|e| &e.body) {
             body.extras().owed.push((call.caller, call.id));
         }
+        work.at += 1;
+        work.give_back(slot);
         if let Some(version) = version {
             self.terminate(pid, body, &version, fault.reason());
         }
@@ -512,7 +514,7 @@ impl Worker {
         if !dropped.is_empty() {
             tracing::warn!(actor = %body.label(pid), dropped = dropped.len(), "terminate asked for what it may not");
         }
-        match effects::check(&self.shared, &effects, &[]) {
+        match effects::check(&self.shared, pid, &effects, &[]) {
             Ok(()) => self.release(pid, body, version, effects),
             Err(reason) => {
                 tracing::warn!(actor = %body.label(pid), reason, "terminate asked for too much")
@@ -596,8 +598,11 @@ fn finish_turn(shared: &Shared, pid: Pid, slot: &Slot) {
     }
 }
 
-/// A call that was taken without an answer is owed one.
-fn note_call(body: &mut Body, event: &Event, effects: &[Effect]) {
+/// A call that was taken without an answer is owed one; who is gone is watched no more.
+fn note(body: &mut Body, event: &Event, effects: &[Effect]) {
+    if let (Event::Down(down), Some(extras)) = (event, &mut body.extras) {
+        extras.monitors.retain(|&watched| watched != down.pid);
+    }
     let Event::Call(call) = event else { return };
     let answered = effects
         .iter()
@@ -628,6 +633,7 @@ fn check_state(shared: &Shared, bytes: usize) -> Result<(), String> {
 
 fn check_batch(
     shared: &Shared,
+    pid: Pid,
     batch: &Batch,
     events: usize,
     reserved: &[Pid],
@@ -652,7 +658,7 @@ fn check_batch(
     batch
         .steps
         .iter()
-        .try_for_each(|step| effects::check(shared, &step.effects, reserved))
+        .try_for_each(|step| effects::check(shared, pid, &step.effects, reserved))
 }
 
 pub(crate) fn log(shared: &Shared, instance: &mut Instance, pid: Pid, body: &Body) {

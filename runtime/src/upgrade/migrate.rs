@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::{
     OnDownFailure,
-    actor::State,
+    actor::{State, body_bytes},
     bindings::{Cx, Direction, Migrated},
     error::{ActorFailure, MAX_FAILING},
     instance::{Fault, Instance, Instances},
@@ -237,6 +237,21 @@ impl Job<'_> {
                     return Err(format!(
                         "a state of {} bytes; limits.state_bytes is {bound}",
                         migrated.state.len()
+                    ));
+                }
+                let limits = &self.shared.limits;
+                if migrated.redeliver.len() > limits.effects {
+                    return Err(format!(
+                        "{} events to redeliver; limits.effects is {}",
+                        migrated.redeliver.len(),
+                        limits.effects
+                    ));
+                }
+                let longest = migrated.redeliver.iter().map(body_bytes).max();
+                if longest.unwrap_or(0) > limits.message_bytes {
+                    return Err(format!(
+                        "an event to redeliver is longer than limits.message_bytes, {}",
+                        limits.message_bytes
                     ));
                 }
                 Ok(migrated)

@@ -4,7 +4,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
-    actor::{Body, HOST, Item, Pause},
+    actor::{Body, HOST, Item, Pause, body_bytes},
     bindings::{Closed, Direction, Event, RequestError, SocketEvent},
     error::ActorFailure,
     instance::{Fault, Instances},
@@ -216,6 +216,9 @@ fn convert(
             (_, Err(fault)) => Err(fault),
         };
         match outcome {
+            Ok(Some(event)) if !may_become(shared, &item.envelope.body, &event) => {
+                dead_letter(shared, item, "its conversion is too long or answers nobody");
+            }
             Ok(Some(event)) => {
                 item.envelope.body = event;
                 item.stamp = now;
@@ -233,6 +236,17 @@ fn convert(
     let mut mail = slot.mail.lock();
     converted.append(&mut mail.queue);
     mail.queue = converted;
+}
+
+/// A call stays the same call, so that its caller is answered; nothing grows beyond the bound of a message.
+fn may_become(shared: &Shared, before: &Event, after: &Event) -> bool {
+    let bound = shared.limits.message_bytes.max(body_bytes(before));
+    let same = match (before, after) {
+        (Event::Call(a), Event::Call(b)) => (a.caller, a.id) == (b.caller, b.id),
+        (Event::Call(_), _) | (_, Event::Call(_)) => false,
+        _ => true,
+    };
+    same && body_bytes(after) <= bound
 }
 
 fn dead_letter(shared: &Shared, item: Item, reason: &str) {
