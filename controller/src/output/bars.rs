@@ -93,6 +93,11 @@ impl Reporter for Bars {
                 }
             }
             Fact::Ended(_) => {
+                // A wave that did not come to its end says how the rollout ended instead.
+                let last = self.waves.last();
+                if let Some(bar) = last.filter(|bar| bar.message() != WaveStage::Done.as_str()) {
+                    bar.set_message(view.state.as_str());
+                }
                 self.waves
                     .iter()
                     .chain(&self.rollback)

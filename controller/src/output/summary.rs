@@ -42,7 +42,7 @@ fn write(id: &RolloutId, view: &View, out: &mut String) -> fmt::Result {
     if let Some(pauses) = view.pauses() {
         writeln!(
             out,
-            "  pause p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+            "  pause p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
             pauses.p50, pauses.p99, pauses.max
         )?;
     }
