@@ -142,7 +142,13 @@ impl bindings::Host for Door {
     }
 
     fn reserve(&mut self) -> wasmtime::Result<Pid> {
+        let reserved = |a: &&Answer| matches!(a, Answer::Reserve(_));
+        let full = self.answers.iter().filter(reserved).count() >= self.shared.limits.effects;
         let answer = self.answer("reserve", |shared| match shared.table.reserve() {
+            Some(pid) if full => {
+                shared.table.release(pid);
+                wasmtime::bail!("more pids reserved in one call than limits.effects allows")
+            }
             Some(pid) => Ok(Answer::Reserve(pid)),
             None => wasmtime::bail!("the node holds as many actors as limits.actors allows"),
         })?;

@@ -26,6 +26,7 @@ mod table;
 mod timers;
 mod turn;
 pub mod upgrade;
+mod work;
 
 pub use error::{ActorFailure, Error, MAX_FAILING};
 pub use limits::Limits;

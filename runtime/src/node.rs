@@ -201,8 +201,10 @@ impl Shared {
             let _ = host.try_send(outcome);
             return;
         }
-        let issued_by =
-            (pending.era != self.era.load(Ordering::Acquire)).then(|| pending.vsn.to_string());
+        // Looked up only when some code changed since the question.
+        let issued_by = (pending.era != self.era.load(Ordering::Acquire)
+            && self.vsn_of(caller).is_none_or(|vsn| vsn != pending.vsn))
+        .then(|| pending.vsn.to_string());
         let response = Response {
             id: pending.id,
             cookie: pending.cookie,
@@ -213,6 +215,13 @@ impl Shared {
         item.stamp = stamp;
         // The asker may be gone; then nobody waits for it.
         let _ = self.deliver(caller, item);
+    }
+
+    /// The current vsn of an actor's module.
+    fn vsn_of(&self, pid: Pid) -> Option<Arc<str>> {
+        let module = self.table.get(pid)?.mail.lock().module;
+        let current = self.code.module(module)?.current.load(Ordering::SeqCst);
+        Some(self.code.version(current)?.vsn_text.clone())
     }
 
     pub(crate) fn request_timed_out(&self, caller: Pid, id: u64) {

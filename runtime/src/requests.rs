@@ -64,12 +64,14 @@ impl Requests {
         Some(pending)
     }
 
-    /// Ids of the requests that this actor waits for.
-    pub(crate) fn of(&self, caller: Pid) -> Vec<u64> {
+    /// The requests that this actor waits for: id and cookie.
+    pub(crate) fn of(&self, caller: Pid) -> Vec<(u64, Vec<u8>)> {
         self.shard(caller)
             .lock()
             .get(&caller)
-            .map_or_else(Vec::new, |all| all.iter().map(|p| p.id).collect())
+            .map_or_else(Vec::new, |all| {
+                all.iter().map(|p| (p.id, p.cookie.clone())).collect()
+            })
     }
 
     /// How many requests this actor waits for.

@@ -11,13 +11,14 @@ use crossbeam_deque::Worker as Queue;
 
 use crate::{
     actor::{Birth, Body, Item, Mail, Pause, Run},
-    bindings::{Batch, Cx, Down, Effect, Envelope, Event, Next, Step},
+    bindings::{Batch, Cx, Down, Effect, Event, Next, Step},
     code::{Module, Version},
     effects::{self, Release},
     instance::{Answers, Fault, Instance, Instances},
     node::Shared,
     table::{Pid, Slot},
     upgrade::{Phase, Settled, Shadow, settle},
+    work::{Work, check_batch, check_state},
 };
 
 /// Ids that one event may give away.
@@ -523,66 +524,6 @@ impl Worker {
     }
 }
 
-/// The events of one turn; those before `at` are done.
-struct Work {
-    cx: Vec<Cx>,
-    envelopes: Vec<Envelope>,
-    stamps: Vec<u32>,
-    windows: Vec<Option<crate::net::Window>>,
-    at: usize,
-}
-
-impl Work {
-    fn len(&self) -> usize {
-        self.envelopes.len() - self.at
-    }
-
-    /// The next event as work of its own; here it counts as done.
-    fn single(&mut self) -> Work {
-        let at = self.at;
-        self.at += 1;
-        let empty = Envelope {
-            sender: None,
-            body: Event::Cast(Vec::new()),
-        };
-        Work {
-            cx: vec![self.cx[at]],
-            envelopes: vec![std::mem::replace(&mut self.envelopes[at], empty)],
-            stamps: vec![self.stamps[at]],
-            windows: vec![self.windows[at].take()],
-            at: 0,
-        }
-    }
-
-    /// What is not done goes back to the head of the mailbox, in order.
-    fn give_back(&mut self, slot: &Slot) {
-        self.give_back_after(slot, 0);
-    }
-
-    /// The same, behind the event that is there already when the actor was parked with it.
-    fn give_back_behind(&mut self, slot: &Slot, parked: bool) {
-        self.give_back_after(slot, usize::from(parked));
-    }
-
-    fn give_back_after(&mut self, slot: &Slot, keep: usize) {
-        let at = self.at;
-        let envelopes = self.envelopes.drain(at..);
-        let rest = envelopes
-            .zip(self.stamps.drain(at..))
-            .zip(self.windows.drain(at..));
-        let rest = rest.map(|((envelope, stamp), window)| Item {
-            envelope,
-            stamp,
-            window,
-        });
-        let mut mail = slot.mail.lock();
-        let head: Vec<Item> = mail.queue.drain(..keep).collect();
-        for item in head.into_iter().chain(rest).rev() {
-            mail.queue.push_front(item);
-        }
-    }
-}
-
 fn finish_turn(shared: &Shared, pid: Pid, slot: &Slot) {
     let mut mail = slot.mail.lock();
     if mail.pause == Pause::No && !mail.queue.is_empty() {
@@ -618,47 +559,6 @@ fn count(version: &Version, fault: &Fault) {
         Fault::Error(_) => &version.counters.errors,
     };
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-fn check_state(shared: &Shared, bytes: usize) -> Result<(), String> {
-    let bound = shared.limits.state_bytes;
-    if bytes > bound {
-        Err(format!(
-            "a state of {bytes} bytes; limits.state_bytes is {bound}"
-        ))
-    } else {
-        Ok(())
-    }
-}
-
-fn check_batch(
-    shared: &Shared,
-    pid: Pid,
-    batch: &Batch,
-    events: usize,
-    reserved: &[Pid],
-) -> Result<(), String> {
-    if let Some(state) = &batch.state {
-        check_state(shared, state.len())?;
-    }
-    let steps = batch.steps.len();
-    let stopped = batch
-        .steps
-        .iter()
-        .position(|s| matches!(s.next, Next::Stop(_)));
-    let complete = match (&batch.error, stopped) {
-        (Some(_), Some(_)) => false,
-        (Some(_), None) => steps < events,
-        (None, Some(at)) => at + 1 == steps && steps <= events,
-        (None, None) => steps == events,
-    };
-    if !complete {
-        return Err(format!("handle gave {steps} steps for {events} events"));
-    }
-    batch
-        .steps
-        .iter()
-        .try_for_each(|step| effects::check(shared, pid, &step.effects, reserved))
 }
 
 pub(crate) fn log(shared: &Shared, instance: &mut Instance, pid: Pid, body: &Body) {

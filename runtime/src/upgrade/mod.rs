@@ -3,8 +3,9 @@
 //! states, full mailboxes. After `resume` the upgrade is in probation, until it is confirmed and finished or rolled back.
 //!
 //! Read `txn.rs` for what is shared with the workers, `settle.rs` for what an actor does with it, `migrate.rs` for the
-//! copies, and `rollback.rs` for the way back.
+//! copies, `core.rs` for gates and the switch, and `rollback.rs` for the way back.
 
+mod core;
 mod migrate;
 mod rollback;
 mod settle;
@@ -15,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::core::Core;
 use midflight_patch::{Digest, ModuleName, Update, Vsn};
 use migrate::{Goal, Outcome, Which, migrate};
 pub use rollback::{OnDownFailure, RolledBack};
@@ -22,7 +24,7 @@ pub(crate) use settle::{Settled, settle};
 pub(crate) use txn::{Phase, Shadow, Txn};
 
 pub use crate::bindings::Direction;
-use crate::{Error, Node, code::NONE, effects, instance::Instances, node::Shared, table::Pid};
+use crate::{Error, Node, code::NONE, instance::Instances, node::Shared};
 use txn::Change;
 
 /// Rounds over the states that changed, before prepare says that they change too fast.
@@ -101,18 +103,6 @@ pub struct Health {
     pub parked: u64,
     /// Time since resume.
     pub since_resume: Duration,
-}
-
-/// What all phases carry on. Dropped while the phase is `Open`, it aborts.
-struct Core {
-    shared: Arc<Shared>,
-    txn: Arc<Txn>,
-    order: Order,
-    instances: Instances,
-    suspended: Option<Instant>,
-    loaded: bool,
-    actors: u64,
-    restarts_before: u64,
 }
 
 /// Checked, nothing copied yet.
@@ -433,162 +423,5 @@ impl Probation {
         }
         health.restarts = restarts.saturating_sub(core.restarts_before);
         health
-    }
-}
-
-impl Core {
-    fn modules(&self, mut act: impl FnMut(&crate::code::Module, &Arc<Txn>)) {
-        for change in &self.txn.changes {
-            if let Some(module) = self.shared.code.module(change.module) {
-                act(&module, &self.txn);
-            }
-        }
-    }
-
-    fn try_migrate(&mut self, which: Which, deadline: Instant) -> Outcome {
-        let (shared, txn) = (self.shared.clone(), self.txn.clone());
-        migrate(
-            &shared,
-            &txn,
-            &mut self.instances,
-            which,
-            Goal::Forward,
-            deadline,
-        )
-    }
-
-    /// Before the pause: failures and lateness are errors.
-    fn migrate(&mut self, which: Which, deadline: Instant) -> Result<Outcome, Error> {
-        let outcome = self.try_migrate(which, deadline);
-        if !outcome.failing.is_empty() {
-            return Err(Error::CodeChange(outcome.failing));
-        }
-        if outcome.late {
-            return Err(Error::PrepareTimeout(self.order.prepare_timeout));
-        }
-        Ok(outcome)
-    }
-
-    fn suspended_for(&self) -> Duration {
-        self.suspended.map_or(Duration::ZERO, |at| at.elapsed())
-    }
-
-    fn budget_end(&self) -> Instant {
-        self.suspended.unwrap_or_else(Instant::now) + self.order.pause_budget
-    }
-
-    fn within_budget(&self, phase: &'static str) -> Result<(), Error> {
-        if self.suspended_for() > self.order.pause_budget {
-            return Err(Error::PauseBudget {
-                phase,
-                budget: self.order.pause_budget,
-            });
-        }
-        if self.txn.pressure.load(Ordering::Relaxed) {
-            return Err(Error::MailboxPressure);
-        }
-        Ok(())
-    }
-
-    fn abort(&self) {
-        if self.loaded {
-            self.modules(|module, txn| {
-                let from = txn.change(module.index).map_or(NONE, |c| c.from);
-                module.current.store(from, Ordering::SeqCst);
-                module.old.store(NONE, Ordering::SeqCst);
-            });
-        }
-        let waiting = self.shared.switch(&self.txn, Phase::Aborted);
-        self.shared.run_again(waiting);
-        self.close();
-        self.txn
-            .changes
-            .iter()
-            .for_each(|c| self.shared.code.purge(c.to));
-        *self.shared.upgrade.lock() = None;
-    }
-
-    /// The upgrade is over: every actor takes its part in the end of it.
-    fn close(&self) {
-        self.modules(|module, _| module.track(None));
-        self.shared.settle_all(&self.txn);
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        if self.txn.phase() == Phase::Open {
-            self.abort();
-        }
-    }
-}
-
-impl Shared {
-    fn gates<'a>(&'a self, txn: &'a Txn) -> impl Iterator<Item = Arc<crate::code::Module>> + 'a {
-        txn.changes
-            .iter()
-            .filter_map(|c| self.code.module(c.module))
-    }
-
-    pub(crate) fn close_gates(&self, txn: &Txn) {
-        self.gates(txn)
-            .for_each(|module| module.gate.store(true, Ordering::SeqCst));
-        // Whoever replaces a state now has looked at the gate before: it is done when this is had.
-        drop(self.replacing.write());
-    }
-
-    /// A worker is still inside a handler of an affected module. It ends within `limits.handler_ms`.
-    fn someone_runs(&self, txn: &Txn) -> bool {
-        self.running.iter().any(|running| {
-            let module = running.load(Ordering::SeqCst);
-            module > 0 && txn.change(module - 1).is_some()
-        })
-    }
-
-    /// The switch: behind closed gates the phase changes, then the gates open. Gives who waited.
-    pub(crate) fn switch(&self, txn: &Txn, phase: Phase) -> Vec<Pid> {
-        txn.enter(phase);
-        self.era.fetch_add(1, Ordering::AcqRel);
-        self.gates(txn)
-            .flat_map(|module| module.open_gate())
-            .collect()
-    }
-
-    fn run_again(&self, waiting: Vec<Pid>) {
-        waiting.into_iter().for_each(|pid| self.sched.push(pid));
-        self.net.gates_opened();
-    }
-
-    /// Walks over all actors, so that none is left with a part in an upgrade that is over.
-    fn settle_all(self: &Arc<Self>, txn: &Arc<Txn>) {
-        let mut instances = Instances::new(self);
-        for index in 0..self.table.extent() {
-            let Some((pid, slot, mut guard)) = self.table.at(index) else {
-                continue;
-            };
-            let Some(body) = guard.as_mut() else { continue };
-            if !body
-                .shadow
-                .as_ref()
-                .is_some_and(|s| Arc::ptr_eq(&s.txn, txn))
-            {
-                continue;
-            }
-            match settle(self, &mut instances, pid, slot, body) {
-                Settled::Go => {
-                    let waits = !slot.mail.lock().queue.is_empty();
-                    drop(guard);
-                    if waits {
-                        self.wake(pid);
-                    }
-                }
-                Settled::Stop(reason) => {
-                    if let Some(body) = guard.take() {
-                        drop(guard);
-                        effects::bury(self, pid, body, &reason);
-                    }
-                }
-            }
-        }
     }
 }

@@ -78,6 +78,7 @@ fn install(
         events: body.events,
     });
     body.version = change.to;
+    name_issuers(shared, slot, change.from, change.to);
     convert(shared, instances, slot, txn, change, Side::To);
     redeliver_first(slot, redeliver);
 }
@@ -125,6 +126,7 @@ fn undo(
             txn.undone.lock().migrated += 1;
             body.state = state;
             body.version = change.from;
+            name_issuers(shared, slot, change.to, change.from);
             convert(shared, instances, slot, txn, change, Side::From);
             redeliver_first(slot, redeliver);
         }
@@ -140,6 +142,7 @@ fn undo(
             }
             body.state = pinned.state;
             body.version = pinned.version;
+            name_issuers(shared, slot, change.to, change.from);
             convert(shared, instances, slot, txn, change, Side::From);
         }
         (Way::Restore, None) => hold("it was born on the newer code and has no older state".into()),
@@ -150,6 +153,21 @@ fn undo(
         }
     }
     Settled::Go
+}
+
+/// Answers that wait were asked for by the code that ran until now, unless they name this side's already.
+fn name_issuers(shared: &Shared, slot: &Slot, before: u32, now: u32) {
+    let vsn = |version| shared.code.version(version).map(|v| v.vsn_text.to_string());
+    let mut mail = slot.mail.lock();
+    for item in &mut mail.queue {
+        if let Event::Response(response) = &mut item.envelope.body {
+            response.issued_by = match response.issued_by.take() {
+                None => vsn(before),
+                same if same == vsn(now) => None,
+                other => other,
+            };
+        }
+    }
 }
 
 fn redeliver_first(slot: &Slot, events: Vec<Event>) {
@@ -297,8 +315,8 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
         }
     }
     let waiting = shared.requests.of(pid);
-    for &id in &waiting {
-        if !then.requests.contains(&id)
+    for &(id, _) in &waiting {
+        if !then.requests.iter().any(|r| r.0 == id)
             && let Some(pending) = shared.requests.take(pid, id)
             && pending.timed
         {
@@ -306,10 +324,11 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
         }
     }
     // The answer to a request of before came, and was lost with what came since.
-    for &id in then.requests.iter().filter(|id| !waiting.contains(id)) {
+    let lost = |r: &&(u64, Vec<u8>)| !waiting.iter().any(|w| w.0 == r.0);
+    for (id, cookie) in then.requests.iter().filter(lost) {
         let response = crate::bindings::Response {
-            id,
-            cookie: Vec::new(),
+            id: *id,
+            cookie: cookie.clone(),
             issued_by: None,
             outcome: Err(RequestError::Restored),
         };

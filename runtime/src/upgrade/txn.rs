@@ -152,7 +152,7 @@ pub(crate) struct Pinned {
 #[derive(Default)]
 pub(crate) struct Holdings {
     pub(crate) timers: Vec<(u64, Instant, Vec<u8>)>,
-    pub(crate) requests: Vec<u64>,
+    pub(crate) requests: Vec<(u64, Vec<u8>)>,
     pub(crate) sockets: Vec<u64>,
 }
 

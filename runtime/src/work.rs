@@ -1,0 +1,115 @@
+//! The events of one turn, in the order in which they came, and what a module may give back for them. What is not done
+//! goes back to where it came from.
+
+use crate::{
+    actor::Item,
+    bindings::{Batch, Cx, Envelope, Event, Next},
+    effects,
+    net::Window,
+    node::Shared,
+    table::{Pid, Slot},
+};
+
+/// The events of one turn; those before `at` are done.
+pub(crate) struct Work {
+    pub(crate) cx: Vec<Cx>,
+    pub(crate) envelopes: Vec<Envelope>,
+    pub(crate) stamps: Vec<u32>,
+    pub(crate) windows: Vec<Option<Window>>,
+    pub(crate) at: usize,
+}
+
+impl Work {
+    /// Events that are not done.
+    pub(crate) fn len(&self) -> usize {
+        self.envelopes.len() - self.at
+    }
+
+    /// The next event as work of its own; here it counts as done.
+    pub(crate) fn single(&mut self) -> Work {
+        let at = self.at;
+        self.at += 1;
+        let empty = Envelope {
+            sender: None,
+            body: Event::Cast(Vec::new()),
+        };
+        Work {
+            cx: vec![self.cx[at]],
+            envelopes: vec![std::mem::replace(&mut self.envelopes[at], empty)],
+            stamps: vec![self.stamps[at]],
+            windows: vec![self.windows[at].take()],
+            at: 0,
+        }
+    }
+
+    /// What is not done goes back to the head of the mailbox, in order.
+    pub(crate) fn give_back(&mut self, slot: &Slot) {
+        self.give_back_after(slot, 0);
+    }
+
+    /// The same, behind the event that is there already when the actor was parked with it.
+    pub(crate) fn give_back_behind(&mut self, slot: &Slot, parked: bool) {
+        self.give_back_after(slot, usize::from(parked));
+    }
+
+    fn give_back_after(&mut self, slot: &Slot, keep: usize) {
+        let at = self.at;
+        let envelopes = self.envelopes.drain(at..);
+        let rest = envelopes
+            .zip(self.stamps.drain(at..))
+            .zip(self.windows.drain(at..));
+        let rest = rest.map(|((envelope, stamp), window)| Item {
+            envelope,
+            stamp,
+            window,
+        });
+        let mut mail = slot.mail.lock();
+        let head: Vec<Item> = mail.queue.drain(..keep).collect();
+        for item in head.into_iter().chain(rest).rev() {
+            mail.queue.push_front(item);
+        }
+    }
+}
+
+/// Says why a state is too long.
+pub(crate) fn check_state(shared: &Shared, bytes: usize) -> Result<(), String> {
+    let bound = shared.limits.state_bytes;
+    if bytes > bound {
+        Err(format!(
+            "a state of {bytes} bytes; limits.state_bytes is {bound}"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+/// Says why a module's answer to these events cannot be taken.
+pub(crate) fn check_batch(
+    shared: &Shared,
+    pid: Pid,
+    batch: &Batch,
+    events: usize,
+    reserved: &[Pid],
+) -> Result<(), String> {
+    if let Some(state) = &batch.state {
+        check_state(shared, state.len())?;
+    }
+    let steps = batch.steps.len();
+    let stopped = batch
+        .steps
+        .iter()
+        .position(|s| matches!(s.next, Next::Stop(_)));
+    let complete = match (&batch.error, stopped) {
+        (Some(_), Some(_)) => false,
+        (Some(_), None) => steps < events,
+        (None, Some(at)) => at + 1 == steps && steps <= events,
+        (None, None) => steps == events,
+    };
+    if !complete {
+        return Err(format!("handle gave {steps} steps for {events} events"));
+    }
+    batch
+        .steps
+        .iter()
+        .try_for_each(|step| effects::check(shared, pid, &step.effects, reserved))
+}
