@@ -324,7 +324,10 @@ impl Error {
 
     pub(crate) fn patch(what: impl Into<String>) -> impl FnOnce(midflight_patch::Error) -> Self {
         let what = what.into();
-        move |source| Self::Patch { what, source: Box::new(source) }
+        move |source| Self::Patch {
+            what,
+            source: Box::new(source),
+        }
     }
 }
 
