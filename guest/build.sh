@@ -63,8 +63,9 @@ build() {
     if [ "$folder" = "$guest" ]; then
         set -- "$@" --locked
     fi
-    # The same source gives the same module in every home directory.
-    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$guest=/guest --remap-path-prefix=$folder=/module"
+    # The same source gives the same module in every home directory: a crate's own files go by relative names, the SDK and
+    # what it is made of by these. The same flags for every folder, so that the SDK is compiled once.
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$guest=/guest"
     export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS
     if [ "$way" = debian ]; then
         # Cargo would otherwise ask rustup's rustc, which has no source of the library.
