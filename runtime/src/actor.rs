@@ -119,6 +119,11 @@ pub(crate) struct Extras {
     pub(crate) monitors: Vec<Pid>,
 }
 
+/// The first id of the event that follows so many: 65,536 are its own, and none of them comes again.
+pub(crate) fn id_base(events: u64) -> u64 {
+    (events + 1) << 16
+}
+
 impl Body {
     pub(crate) fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()

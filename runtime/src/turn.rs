@@ -10,7 +10,7 @@ use std::{
 use crossbeam_deque::Worker as Queue;
 
 use crate::{
-    actor::{Birth, Body, Item, Mail, Pause, Run},
+    actor::{Birth, Body, Item, Mail, Pause, Run, id_base},
     bindings::{Batch, Cx, Down, Effect, Event, Next, Step},
     code::{Module, Version},
     effects::{self, Release},
@@ -20,9 +20,6 @@ use crate::{
     upgrade::{Phase, Settled, Shadow, settle},
     work::{Work, check_batch, check_state},
 };
-
-/// Ids that one event may give away.
-const IDS_PER_EVENT: u32 = 16;
 
 /// A worker that panics has broken a promise of this crate: what it held can be in any state, and the node ends, as a
 /// crash, rather than go on with it.
@@ -177,7 +174,7 @@ impl Worker {
             wall,
             mono,
             seed,
-            id_base: (events + 1) << IDS_PER_EVENT,
+            id_base: id_base(events),
         }
     }
 
@@ -473,7 +470,7 @@ impl Worker {
                 if let Some(shadow) = &mut body.shadow {
                     shadow.failed = Some(fault.reason().to_owned());
                 }
-                parked.push((pid, fault.reason().to_owned()));
+                parked.push(pid);
                 return After::Live;
             }
         }

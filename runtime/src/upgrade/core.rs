@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::{Goal, Order, Outcome, Phase, Settled, Txn, Which, migrate, settle};
-use crate::{Error, code::NONE, effects, instance::Instances, node::Shared, table::Pid};
+use crate::{
+    Error, actor::Pause, code::NONE, effects, instance::Instances, node::Shared, table::Pid,
+};
 
 /// What all phases carry on. Dropped while the phase is `Open`, it aborts.
 pub(super) struct Core {
@@ -77,11 +79,7 @@ impl Core {
 
     fn abort(&self) {
         if self.loaded {
-            self.modules(|module, txn| {
-                let from = txn.change(module.index).map_or(NONE, |c| c.from);
-                module.current.store(from, Ordering::SeqCst);
-                module.old.store(NONE, Ordering::SeqCst);
-            });
+            self.unload();
         }
         let waiting = self.shared.switch(&self.txn, Phase::Aborted);
         self.shared.run_again(waiting);
@@ -91,6 +89,24 @@ impl Core {
             .iter()
             .for_each(|c| self.shared.code.purge(c.to));
         *self.shared.upgrade.lock() = None;
+    }
+
+    /// The former versions are current again, all at once.
+    pub(super) fn unload(&self) {
+        self.modules(|module, txn| {
+            let from = txn.change(module.index).map_or(NONE, |c| c.from);
+            module.current.store(from, Ordering::SeqCst);
+            module.old.store(NONE, Ordering::SeqCst);
+        });
+    }
+
+    /// Lets the parked actors go on as the phase says now; gives their number.
+    pub(super) fn unpark(&self) -> u64 {
+        let parked = std::mem::take(&mut *self.txn.parked.lock());
+        for &pid in &parked {
+            self.shared.unpause(pid, Pause::Parked);
+        }
+        parked.len() as u64
     }
 
     /// The upgrade is over: every actor takes its part in the end of it.

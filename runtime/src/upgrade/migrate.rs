@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::{
     OnDownFailure,
-    actor::{State, body_bytes},
+    actor::{State, body_bytes, id_base},
     bindings::{Cx, Direction, Migrated},
     error::{ActorFailure, MAX_FAILING},
     instance::{Fault, Instance, Instances},
@@ -205,7 +205,7 @@ impl Job<'_> {
             wall: Shared::wall(),
             mono: self.shared.mono(),
             seed: pid.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            id_base: (body.events + 1) << 16,
+            id_base: id_base(body.events),
         };
         let chunk = chunks.entry(body.module).or_default();
         chunk.pids.push(pid);

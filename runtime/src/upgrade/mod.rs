@@ -362,11 +362,7 @@ impl Probation {
             return 0;
         }
         core.txn.enter(Phase::Confirmed);
-        let parked = std::mem::take(&mut *core.txn.parked.lock());
-        for &(pid, _) in &parked {
-            core.shared.unpause(pid, crate::actor::Pause::Parked);
-        }
-        parked.len() as u64
+        core.unpark()
     }
 
     /// Drops the pinned states and purges the old code. Refused in probation.

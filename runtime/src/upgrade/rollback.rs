@@ -10,7 +10,6 @@ use std::{
 use super::{Core, Goal, Phase, Probation, Which, migrate};
 use crate::{
     Error,
-    actor::Pause,
     code::NONE,
     error::{ActorFailure, MAX_FAILING},
 };
@@ -112,24 +111,17 @@ impl Core {
                 for_ever,
             );
         }
-        self.modules(|module, txn| {
-            let from = txn.change(module.index).map_or(NONE, |c| c.from);
-            module.current.store(from, Ordering::SeqCst);
-            module.old.store(NONE, Ordering::SeqCst);
-        });
+        self.unload();
         let waiting = shared.switch(&txn, Phase::Undone);
         let pause = start.elapsed();
         shared.run_again(waiting);
 
-        let parked = std::mem::take(&mut *txn.parked.lock());
-        for &(pid, _) in &parked {
-            shared.unpause(pid, Pause::Parked);
-        }
+        let redelivered = self.unpark();
         self.close();
         // Whoever has events from its migration runs now, also if nobody writes to it.
         touched.iter().for_each(|&pid| shared.wake(pid));
         let mut report = std::mem::take(&mut *txn.undone.lock());
-        report.redelivered = parked.len() as u64;
+        report.redelivered = redelivered;
         report.pause = pause;
         if report.held.is_empty() {
             txn.changes.iter().for_each(|c| shared.code.purge(c.to));

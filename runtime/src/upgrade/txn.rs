@@ -69,8 +69,8 @@ pub(crate) struct Txn {
     pub(crate) list: Mutex<Vec<Pid>>,
     /// Actors to run once the phase has changed, because their migration redelivers events.
     pub(crate) wake: Mutex<Vec<Pid>>,
-    /// Actors that failed in probation, and why.
-    pub(crate) parked: Mutex<Vec<(Pid, String)>>,
+    /// Actors that failed in probation; each knows why.
+    pub(crate) parked: Mutex<Vec<Pid>>,
     /// A mailbox of a suspended actor passed 80 % of its bound.
     pub(crate) pressure: AtomicBool,
     pub(crate) resumed: Mutex<Option<Instant>>,
