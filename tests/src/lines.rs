@@ -43,6 +43,19 @@ impl Client {
         line.trim_end().to_owned()
     }
 
+    /// Reads the whole lines that still come before the connection ends.
+    pub fn rest(mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        loop {
+            let mut line = String::new();
+            // A node that ended with bytes unread resets the connection: that too is its end.
+            match self.lines.read_line(&mut line) {
+                Ok(_) if line.ends_with('\n') => rest.push(line.trim_end().to_owned()),
+                _ => return rest,
+            }
+        }
+    }
+
     /// Sends a line and reads the answer.
     pub fn echo(&mut self, text: &str) -> String {
         self.send(&format!("{text}\n"));
