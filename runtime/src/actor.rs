@@ -46,6 +46,7 @@ pub(crate) fn body_bytes(event: &Event) -> usize {
         Event::Timer(timer) => timer.body.len(),
         Event::Response(r) => r.cookie.len() + r.outcome.as_ref().map_or(0, Vec::len),
         Event::Down(down) => down.reason.len(),
+        Event::Exit(exit) => exit.reason.len(),
         Event::Socket(SocketEvent::Data(data)) => data.bytes.len(),
         Event::Socket(_) => 0,
         Event::Registered(registered) => registered.name.len(),

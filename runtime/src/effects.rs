@@ -232,6 +232,17 @@ impl Release<'_> {
             }
             Effect::Listen(listen) => shared.net.listen(pid, listen.id, listen.port),
             Effect::Write(write) => shared.net.write(write.socket, write.bytes),
+            Effect::Join(group) => shared.groups.join(&group, pid),
+            Effect::Leave(group) => {
+                shared.groups.leave(&group, pid);
+            }
+            Effect::Link(_)
+            | Effect::Unlink(_)
+            | Effect::TrapExit(_)
+            | Effect::Exit(_)
+            | Effect::StopChild(_)
+            | Effect::RestartChild(_)
+            | Effect::Connect(_) => {}
             Effect::SetActive(set) => shared.net.set_active(set.socket, set.mode),
             Effect::Give(give) => shared.net.give(give.socket, pid, give.to),
             Effect::Close(socket) => shared.net.close(socket),

@@ -24,6 +24,8 @@ pub(crate) const TICK_MS: u64 = 5;
 /// A call that the machine does not let run may take so many times its time.
 const STARVED: u64 = 20;
 
+const OTHER: &str = "the handler asked the host for other things when it was run again";
+
 /// How a call failed.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
@@ -42,9 +44,10 @@ impl Fault {
 }
 
 /// What the host said while a handler ran. Run again, it is told the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Answer {
     Whereis(Option<Pid>),
+    Members(Vec<Pid>),
     Reserve(Pid),
 }
 
@@ -101,12 +104,12 @@ impl Door {
         if !self.open {
             wasmtime::bail!("host.{call} is for init and handlers only");
         }
-        if let Some(&answer) = self.answers.get(self.cursor) {
+        if let Some(answer) = self.answers.get(self.cursor) {
             self.cursor += 1;
-            return Ok(answer);
+            return Ok(answer.clone());
         }
         let answer = ask(&self.shared)?;
-        self.answers.push(answer);
+        self.answers.push(answer.clone());
         self.cursor += 1;
         Ok(answer)
     }
@@ -135,9 +138,16 @@ impl bindings::Host for Door {
             Ok(Answer::Whereis(shared.names.whereis(&name)))
         })? {
             Answer::Whereis(pid) => Ok(pid),
-            Answer::Reserve(_) => {
-                wasmtime::bail!("the handler asked the host for other things when it was run again")
-            }
+            _ => wasmtime::bail!(OTHER),
+        }
+    }
+
+    fn members(&mut self, group: String) -> wasmtime::Result<Vec<Pid>> {
+        match self.answer("members", |shared| {
+            Ok(Answer::Members(shared.groups.members(&group)))
+        })? {
+            Answer::Members(pids) => Ok(pids),
+            _ => wasmtime::bail!(OTHER),
         }
     }
 
@@ -154,9 +164,7 @@ impl bindings::Host for Door {
         })?;
         match answer {
             Answer::Reserve(pid) => Ok(pid),
-            Answer::Whereis(_) => {
-                wasmtime::bail!("the handler asked the host for other things when it was run again")
-            }
+            _ => wasmtime::bail!(OTHER),
         }
     }
 }
@@ -243,7 +251,7 @@ impl Instance {
         let new = self.store.data().answers.iter().skip(since);
         new.filter_map(|a| match a {
             Answer::Reserve(pid) => Some(*pid),
-            Answer::Whereis(_) => None,
+            _ => None,
         })
     }
 
@@ -335,6 +343,16 @@ impl Instance {
         match self.guest.call_on_load(&mut self.store, config) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(reason)) => Err(Fault::Error(reason)),
+            Err(e) => Err(self.fault(&e)),
+        }
+    }
+
+    /// A function of the module itself, outside any actor.
+    pub(crate) fn apply(&mut self, cx: Cx, name: &str, args: &[u8]) -> Result<Vec<Effect>, Fault> {
+        self.ready(true, false);
+        match self.guest.call_apply(&mut self.store, cx, name, args) {
+            Ok(Ok(effects)) => Ok(effects),
+            Ok(Err(reason)) => Err(Fault::Error(short(reason))),
             Err(e) => Err(self.fault(&e)),
         }
     }

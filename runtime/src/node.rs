@@ -19,6 +19,7 @@ use crate::{
     actor::{Item, Pause, Run},
     bindings::{Event, RequestError, Response, SocketEvent, Timer},
     code::CodeServer,
+    groups::Groups,
     instance::TICK_MS,
     monitors::Monitors,
     names::Names,
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) code: CodeServer,
     pub(crate) table: Table,
     pub(crate) names: Names,
+    pub(crate) groups: Groups,
     pub(crate) monitors: Monitors,
     pub(crate) requests: Requests,
     pub(crate) timers: Timers,
@@ -117,6 +119,7 @@ impl Shared {
                 item.envelope.body,
                 Event::Response(_)
                     | Event::Down(_)
+                    | Event::Exit(_)
                     | Event::Timer(_)
                     | Event::Registered(_)
                     | Event::Socket(_)
@@ -301,6 +304,7 @@ impl Node {
             engine,
             table: Table::new(config.limits.actors),
             names: Names::default(),
+            groups: Groups::default(),
             monitors: Monitors::default(),
             requests: Requests::default(),
             timers: Timers::default(),

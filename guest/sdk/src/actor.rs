@@ -86,6 +86,17 @@ pub trait GenServer: Sized + 'static {
         unexpected(cx, "a down")
     }
 
+    /// A linked actor ended, or an exit signal came, and this actor traps exits.
+    fn handle_exit(
+        cx: &mut Cx,
+        state: &mut Self::State,
+        pid: Pid,
+        reason: &str,
+    ) -> Result<(), String> {
+        let _ = (state, pid, reason);
+        unexpected(cx, "an exit")
+    }
+
     /// Something happened at a listener or connection.
     fn handle_socket(
         cx: &mut Cx,
@@ -134,6 +145,16 @@ pub trait GenServer: Sized + 'static {
     fn on_load(config: Json<'_>) -> Result<(), String> {
         let _ = config;
         Ok(())
+    }
+
+    /// Runs once on a node, outside any actor, when a patch's `apply` says so, or, as `config_change`, when a patch changes the
+    /// application's configuration. Only messages and exit signals are released; an error fails the patch.
+    fn apply(cx: &mut Cx, name: &str, args: Json<'_>) -> Result<(), String> {
+        let _ = (cx, args);
+        match name {
+            "config_change" => Ok(()),
+            _ => Err(format!("this module has no function {name}")),
+        }
     }
 
     /// The actor ends. Only messages, replies and writes are released.

@@ -105,6 +105,11 @@ impl Cx {
         self.lookups.whereis(name).map(Pid)
     }
 
+    /// Who is in this process group now, in the order in which they joined.
+    pub fn members(&mut self, group: &str) -> Vec<Pid> {
+        self.lookups.members(group)
+    }
+
     /// A line in the node's log. Kept even when the handler fails.
     pub fn log(&mut self, level: Level, text: &str) {
         self.lookups.log(level, text);
@@ -174,6 +179,8 @@ impl Cx {
             args,
             name: spawn.name.map(str::to_owned),
             monitor: spawn.monitor,
+            link: spawn.link,
+            under: spawn.under.map(str::to_owned),
         }));
         Ok(Pid(pid))
     }
@@ -196,6 +203,51 @@ impl Cx {
     /// Takes `monitor` back.
     pub fn demonitor(&mut self, pid: Pid) {
         self.effects.push(wit::Effect::Demonitor(pid.0));
+    }
+
+    /// The end of one is the end of the other, unless that one traps exits or the reason is `normal`.
+    pub fn link(&mut self, pid: Pid) {
+        self.effects.push(wit::Effect::Link(pid.0));
+    }
+
+    /// Takes `link` back, for both.
+    pub fn unlink(&mut self, pid: Pid) {
+        self.effects.push(wit::Effect::Unlink(pid.0));
+    }
+
+    /// Whether exit signals arrive at `handle_exit` instead of ending this actor.
+    pub fn trap_exit(&mut self, on: bool) {
+        self.effects.push(wit::Effect::TrapExit(on));
+    }
+
+    /// Sends an exit signal. `kill` cannot be trapped.
+    pub fn exit(&mut self, to: Pid, reason: &str) {
+        self.effects.push(wit::Effect::Exit(wit::ExitSignal {
+            to: to.0,
+            reason: reason.to_owned(),
+        }));
+    }
+
+    /// Lets a supervisor end one of its children and keep it ended.
+    pub fn stop_child(&mut self, supervisor: &str, child: impl Into<Dest>) {
+        self.effects
+            .push(wit::Effect::StopChild(order(supervisor, child.into())));
+    }
+
+    /// Lets a supervisor start a child again that was ended.
+    pub fn restart_child(&mut self, supervisor: &str, child: impl Into<Dest>) {
+        self.effects
+            .push(wit::Effect::RestartChild(order(supervisor, child.into())));
+    }
+
+    /// Makes this actor a member of a process group, once more if it is one already.
+    pub fn join(&mut self, group: &str) {
+        self.effects.push(wit::Effect::Join(group.to_owned()));
+    }
+
+    /// Takes one `join` back.
+    pub fn leave(&mut self, group: &str) {
+        self.effects.push(wit::Effect::Leave(group.to_owned()));
     }
 
     /// Ends this actor after this handler. `normal` and `shutdown` are ordinary ends; any other reason is a failure to
@@ -231,6 +283,19 @@ impl Cx {
         let id = self.fresh_id();
         self.effects
             .push(wit::Effect::Listen(wit::Listen { id: id.0, port }));
+        id
+    }
+
+    /// Opens a TCP connection to an address or a name that the release allows. `handle_socket` gets the outcome; zero leaves the
+    /// time to the runtime.
+    pub fn connect(&mut self, host: &str, port: u16, timeout: Duration) -> Id {
+        let id = self.fresh_id();
+        self.effects.push(wit::Effect::Connect(wit::Connect {
+            id: id.0,
+            host: host.to_owned(),
+            port,
+            timeout: milliseconds(timeout),
+        }));
         id
     }
 
@@ -271,6 +336,8 @@ pub struct Spawn<'a, A> {
     args: A,
     name: Option<&'a str>,
     monitor: bool,
+    link: bool,
+    under: Option<&'a str>,
 }
 
 impl<'a, A: Serialize> Spawn<'a, A> {
@@ -281,6 +348,8 @@ impl<'a, A: Serialize> Spawn<'a, A> {
             args,
             name: None,
             monitor: false,
+            link: false,
+            under: None,
         }
     }
 
@@ -298,6 +367,29 @@ impl<'a, A: Serialize> Spawn<'a, A> {
             monitor: true,
             ..self
         }
+    }
+
+    /// Linked to this actor from its first moment.
+    pub fn linked(self) -> Spawn<'a, A> {
+        Spawn { link: true, ..self }
+    }
+
+    /// A child of that supervisor, which starts it again as it does its own.
+    pub fn under(self, supervisor: &'a str) -> Spawn<'a, A> {
+        Spawn {
+            under: Some(supervisor),
+            ..self
+        }
+    }
+}
+
+fn order(supervisor: &str, child: Dest) -> wit::ChildOrder {
+    wit::ChildOrder {
+        supervisor: supervisor.to_owned(),
+        child: match child {
+            Dest::Pid(pid) => wit::Child::Pid(pid.0),
+            Dest::Name(name) => wit::Child::Name(name),
+        },
     }
 }
 

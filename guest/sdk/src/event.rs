@@ -114,6 +114,22 @@ pub enum SocketEvent<'a> {
         /// The address of the other side.
         peer: &'a str,
     },
+    /// `connect` succeeded. Nothing is read from it until it is made active.
+    Connected {
+        /// What `connect` returned.
+        id: Id,
+        /// The connection.
+        socket: Socket,
+        /// The address of the other side.
+        peer: &'a str,
+    },
+    /// `connect` failed.
+    ConnectFailed {
+        /// What `connect` returned.
+        id: Id,
+        /// The host's words.
+        reason: &'a str,
+    },
     /// Bytes, in order, cut anywhere.
     Data {
         /// The connection.
@@ -152,6 +168,15 @@ impl<'a> From<&'a wit::SocketEvent> for SocketEvent<'a> {
                 listener: Socket(e.listener),
                 socket: Socket(e.socket),
                 peer: &e.peer,
+            },
+            wit::SocketEvent::Connected(e) => SocketEvent::Connected {
+                id: Id(e.id),
+                socket: Socket(e.socket),
+                peer: &e.peer,
+            },
+            wit::SocketEvent::ConnectFailed(e) => SocketEvent::ConnectFailed {
+                id: Id(e.id),
+                reason: &e.reason,
             },
             wit::SocketEvent::Data(e) => SocketEvent::Data {
                 socket: Socket(e.socket),

@@ -1,4 +1,4 @@
-//! The door to the host: log, whereis, reserve. Answers are kept for the length of a batch, so that events can be run
+//! The door to the host: log, whereis, members, reserve. Answers are kept for the length of a batch, so that events can be run
 //! again within it and see the same (`module.rs` says when). On a development machine a double stands in for the host,
 //! which lets an actor's handlers be tested as ordinary functions.
 
@@ -6,6 +6,8 @@
 use crate::bindings::midflight::actor::host;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::native as host;
+
+use crate::event::Pid;
 
 /// How serious a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub(crate) fn log(level: Level, text: &str) {
 enum Answer {
     Whereis(Option<u64>),
     Reserve(u64),
+    Members(Vec<u64>),
 }
 
 /// The host's answers in one batch. While `replaying`, they come from the record and nothing is logged.
@@ -57,14 +60,21 @@ impl Lookups {
     pub(crate) fn whereis(&mut self, name: &str) -> Option<u64> {
         match self.next(|| Answer::Whereis(host::whereis(name))) {
             Answer::Whereis(pid) => *pid,
-            Answer::Reserve(_) => diverged(),
+            _ => diverged(),
+        }
+    }
+
+    pub(crate) fn members(&mut self, group: &str) -> Vec<Pid> {
+        match self.next(|| Answer::Members(host::members(group))) {
+            Answer::Members(pids) => pids.iter().copied().map(Pid).collect(),
+            _ => diverged(),
         }
     }
 
     pub(crate) fn reserve(&mut self) -> u64 {
         match self.next(|| Answer::Reserve(host::reserve())) {
             Answer::Reserve(pid) => *pid,
-            Answer::Whereis(_) => diverged(),
+            _ => diverged(),
         }
     }
 

@@ -133,6 +133,13 @@ impl<A: GenServer> Guest for Module<A> {
         A::on_load(Json(&config))
     }
 
+    fn apply(c: wit::Cx, name: String, args: Vec<u8>) -> Result<Vec<Effect>, String> {
+        hook();
+        let mut cx = Cx::new(c);
+        A::apply(&mut cx, &name, Json(&args))?;
+        Ok(cx.take_effects())
+    }
+
     fn terminate(c: wit::Cx, reason: String, state: Vec<u8>) -> Vec<Effect> {
         hook();
         let mut cx = Cx::new(c);
@@ -209,6 +216,7 @@ fn dispatch<A: GenServer>(cx: &mut Cx, state: &mut A::State, event: &Event) -> R
         Event::Timer(timer) => A::handle_timer(cx, state, Id(timer.id), Body(&timer.body)),
         Event::Response(response) => A::handle_response(cx, state, response.into()),
         Event::Down(down) => A::handle_down(cx, state, Pid(down.pid), &down.reason),
+        Event::Exit(exit) => A::handle_exit(cx, state, Pid(exit.pid), &exit.reason),
         Event::Socket(event) => A::handle_socket(cx, state, event.into()),
         Event::Registered(registered) => {
             A::handle_registered(cx, state, &registered.name, Pid(registered.holder))

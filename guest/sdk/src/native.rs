@@ -19,6 +19,8 @@ pub struct Host {
     pub lines: Vec<(Level, String)>,
     /// Who `whereis` finds.
     pub names: BTreeMap<String, u64>,
+    /// Who `members` finds.
+    pub groups: BTreeMap<String, Vec<u64>>,
     /// How many pids were reserved; the first is 1,000,001.
     pub reserved: u64,
 }
@@ -38,6 +40,10 @@ pub(crate) fn log(level: Level, text: &str) {
 
 pub(crate) fn whereis(name: &str) -> Option<u64> {
     host(|host| host.names.get(name).copied())
+}
+
+pub(crate) fn members(group: &str) -> Vec<u64> {
+    host(|host| host.groups.get(group).cloned().unwrap_or_default())
 }
 
 pub(crate) fn reserve() -> u64 {

@@ -101,7 +101,10 @@ pub fn socket(cx: &mut Cx, core: &mut Core, event: SocketEvent<'_>) -> Result<()
         SocketEvent::ListenFailed { port, reason, .. } => {
             keep(&mut core.notes, format!("listen {port}: {reason}"))
         }
-        SocketEvent::Accepted { socket, .. } => {
+        SocketEvent::ConnectFailed { reason, .. } => {
+            keep(&mut core.notes, format!("connect: {reason}"))
+        }
+        SocketEvent::Accepted { socket, .. } | SocketEvent::Connected { socket, .. } => {
             core.sockets.push(socket);
             cx.set_active(socket, core.active.unwrap_or(Active::Off));
         }
