@@ -103,7 +103,9 @@ impl GenServer for Gateway {
                     lines(cx, *socket, buffer)?;
                 }
             }
-            SocketEvent::Passive { .. } => {}
+            SocketEvent::Passive { .. }
+            | SocketEvent::Connected { .. }
+            | SocketEvent::ConnectFailed { .. } => {}
             // Answers still to come find nobody, which is right: nobody could read them.
             SocketEvent::Closed { .. } => cx.stop("normal"),
         }

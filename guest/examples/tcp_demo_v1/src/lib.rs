@@ -73,7 +73,9 @@ impl GenServer for TcpDemo {
                 cx.give(socket, connection);
             }
             SocketEvent::Data { socket, bytes } => cx.write(socket, bytes),
-            SocketEvent::Passive { .. } => {}
+            SocketEvent::Passive { .. }
+            | SocketEvent::Connected { .. }
+            | SocketEvent::ConnectFailed { .. } => {}
             SocketEvent::Closed { .. } => cx.stop("normal"),
         }
         Ok(())

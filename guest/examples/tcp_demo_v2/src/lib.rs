@@ -98,7 +98,9 @@ impl GenServer for TcpDemo {
                     shout(cx, *socket, buffer, bytes);
                 }
             }
-            SocketEvent::Passive { .. } => {}
+            SocketEvent::Passive { .. }
+            | SocketEvent::Connected { .. }
+            | SocketEvent::ConnectFailed { .. } => {}
             SocketEvent::Closed { .. } => cx.stop("normal"),
         }
         Ok(())
