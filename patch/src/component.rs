@@ -12,12 +12,13 @@ use crate::manifest::WORLD;
 use crate::names::ModuleName;
 
 /// The functions that a module exports, all of them and nothing else, in the order of the world.
-pub const EXPORTS: [&str; 8] = [
+pub const EXPORTS: [&str; 9] = [
     "init",
     "handle",
     "code-change",
     "convert-event",
     "on-load",
+    "apply",
     "terminate",
     "describe",
     "parse",
