@@ -4,40 +4,11 @@
     reason = "a test that cannot go on should end where it stands"
 )]
 
-use midflight_patch::{
-    Digest, Error, Manifest, ModuleEntry, ModuleName, Release, SCHEMA, Start, Update, Vsn, WORLD,
-};
+mod support;
+
+use midflight_patch::{Digest, Error, Manifest, ModuleName, Release, Start};
 use serde_json::{Value, json};
-
-fn vsn(text: &str) -> Vsn {
-    Vsn::new(text).unwrap()
-}
-
-fn module(name: &str, from: Option<&str>, to: &str) -> ModuleEntry {
-    ModuleEntry {
-        name: ModuleName::new(name).unwrap(),
-        vsn: vsn(to),
-        from: from.map(vsn),
-        update: Update::Advanced,
-        extra: Value::Null,
-        config: json!({"of": to}),
-        blob: Digest::of(format!("{name} {to}").as_bytes()),
-        size: 100,
-    }
-}
-
-fn manifest(from: Option<&str>, to: &str, modules: Vec<ModuleEntry>) -> Manifest {
-    Manifest {
-        schema: SCHEMA,
-        name: "demo".to_owned(),
-        from: from.map(vsn),
-        to: vsn(to),
-        world: WORLD.to_owned(),
-        modules,
-        start: Vec::new(),
-        listen: None,
-    }
-}
+use support::manifests::{manifest, module, vsn};
 
 fn running() -> Release {
     let mut release = manifest(

@@ -2,6 +2,7 @@
 //! WIT that guests use, in the way that a compiler and wit-bindgen leave it.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod manifests;
 pub mod ssh;
 
 use std::fs;
