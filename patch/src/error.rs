@@ -54,6 +54,17 @@ pub enum Error {
         problem: String,
     },
 
+    /// An application or its supervision tree contradicts itself or the rest of the release.
+    #[error("{place}: {problem}")]
+    Tree {
+        /// The rule that it breaks.
+        rule: TreeRule,
+        /// "manifest" and a JSON pointer, or file, line and column of the description.
+        place: String,
+        /// What is wrong there.
+        problem: String,
+    },
+
     /// A manifest is JSON, but not spelled canonically.
     #[error(
         "the manifest is not canonical JSON: it differs from its canonical form at byte {offset}"
@@ -305,6 +316,33 @@ pub enum Error {
     },
 }
 
+/// What a supervision tree must keep to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeRule {
+    /// Every module that is named exists, and belongs to one application.
+    Module,
+    /// Every name is spelled by its rule and given once.
+    Name,
+    /// The child list fits the strategy and the kind of bundle.
+    Pattern,
+    /// Applications depend on applications of the release, and never in a cycle.
+    Depends,
+    /// Depth, number of children, intensity and period have bounds.
+    Size,
+}
+
+impl TreeRule {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Module => "MF0240",
+            Self::Name => "MF0241",
+            Self::Pattern => "MF0242",
+            Self::Depends => "MF0243",
+            Self::Size => "MF0244",
+        }
+    }
+}
+
 impl Error {
     /// The stable code, `MF02` and two digits, one for each kind of failure.
     pub fn code(&self) -> &'static str {
@@ -335,6 +373,7 @@ impl Error {
             Self::OtherRelease { .. } => "MF0224",
             Self::NoSuchModule { .. } => "MF0225",
             Self::OtherModuleVsn { .. } => "MF0226",
+            Self::Tree { rule, .. } => rule.code(),
         }
     }
 

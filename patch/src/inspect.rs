@@ -8,6 +8,7 @@ use crate::bundle::Bundle;
 use crate::error::printable;
 use crate::manifest::{Manifest, Restart, Update};
 use crate::sshsig::describe;
+use crate::tree::{Child, Shutdown, Strategy, Supervisor};
 
 impl Bundle {
     /// Several lines of text, each ended by a line break.
@@ -59,11 +60,7 @@ impl Bundle {
             writeln!(out, "start")?;
         }
         for start in &self.manifest.start {
-            let restart = match start.restart {
-                Restart::Permanent => "permanent",
-                Restart::Transient => "transient",
-                Restart::Temporary => "temporary",
-            };
+            let restart = restart(start.restart);
             let many = if start.count == 1 {
                 String::new()
             } else {
@@ -76,6 +73,14 @@ impl Bundle {
                 start.module,
                 printable(&start.args.to_string())
             )?;
+        }
+        for application in &self.manifest.applications {
+            write!(out, "application {} {}", application.name, application.vsn)?;
+            if !application.depends.is_empty() {
+                write!(out, ", after {}", application.depends.join(", "))?;
+            }
+            writeln!(out)?;
+            supervisor(out, &application.supervisor, 2)?;
         }
         if self.signatures.is_empty() {
             return writeln!(out, "signatures: none");
@@ -95,4 +100,69 @@ impl Bundle {
         }
         Ok(())
     }
+}
+
+fn restart(restart: Restart) -> &'static str {
+    match restart {
+        Restart::Permanent => "permanent",
+        Restart::Transient => "transient",
+        Restart::Temporary => "temporary",
+    }
+}
+
+/// A supervisor and all below it, a line each, indented by depth.
+fn supervisor(out: &mut String, of: &Supervisor, indent: usize) -> fmt::Result {
+    let strategy = match of.strategy {
+        Strategy::OneForOne => "one_for_one",
+        Strategy::OneForAll => "one_for_all",
+        Strategy::RestForOne => "rest_for_one",
+        Strategy::SimpleOneForOne => "simple_one_for_one",
+    };
+    write!(
+        out,
+        "{:indent$}{}: supervisor, {strategy}, {} in {} s, {}",
+        "",
+        of.name,
+        of.intensity,
+        of.period,
+        restart(of.restart)
+    )?;
+    if of.spawned != Restart::Temporary {
+        write!(out, ", spawned {}", restart(of.spawned))?;
+    }
+    writeln!(
+        out,
+        "{}",
+        if of.stop_removed {
+            ", stops removed children"
+        } else {
+            ""
+        }
+    )?;
+    let indent = indent + 2;
+    for child in &of.children {
+        match child {
+            Child::Supervisor(below) => supervisor(out, below, indent)?,
+            Child::Worker(worker) => {
+                let many = match worker.count {
+                    1 => String::new(),
+                    count => format!(".1 to {}.{count}", worker.name),
+                };
+                let shutdown = match worker.shutdown {
+                    Shutdown::BrutalKill => "brutal_kill".to_owned(),
+                    Shutdown::Ms(ms) => format!("{ms} ms to end"),
+                };
+                writeln!(
+                    out,
+                    "{:indent$}{}{many}: {}, {}, {shutdown}, args {}",
+                    "",
+                    worker.name,
+                    worker.module,
+                    restart(worker.restart),
+                    printable(&worker.args.to_string())
+                )?;
+            }
+        }
+    }
+    Ok(())
 }

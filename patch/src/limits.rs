@@ -13,6 +13,10 @@ pub const MANIFEST: u64 = 1 << 20;
 pub const MODULES: u64 = 1024;
 /// Most `start` entries of a release.
 pub const STARTS: u64 = 4096;
+/// Most applications of a release.
+pub const APPLICATIONS: u64 = 64;
+/// Most child specifications in all supervision trees of a release together.
+pub const CHILDREN: u64 = 4096;
 /// Most ports in `listen`.
 pub const PORTS: u64 = 256;
 /// Most signatures of a bundle.

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, printable};
 use crate::limits;
 use crate::names::{self, ModuleName, Vsn};
+use crate::tree::{self, Application};
 
 /// The one schema of manifests that this crate reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -23,7 +24,7 @@ pub const WORLD: &str = "midflight:actor/gen-server@0.1.0";
 pub const MAX_COUNT: u32 = 1_000_000;
 
 /// What a bundle is. Without `from` it is a *release*, which a node can boot; with `from` it is a *patch* from that
-/// release to `to`. All fields are always written, so that one manifest has one spelling.
+/// release to `to`. All fields are always written but an empty `applications`, so that one manifest has one spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -41,6 +42,9 @@ pub struct Manifest {
     pub modules: Vec<ModuleEntry>,
     /// The actors that a release starts, in this order; empty in a patch.
     pub start: Vec<Start>,
+    /// The applications of a release; in a patch those that are new or whose tree changes, each with its whole tree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applications: Vec<Application>,
     /// The TCP ports that the application's actors may listen on. `None` means none in a release, and in a patch: those of
     /// the release before. 0 allows a port of the operating system's choice.
     pub listen: Option<Vec<u16>>,
@@ -228,6 +232,7 @@ impl Manifest {
         }
         self.check_modules()?;
         self.check_start()?;
+        tree::check(self)?;
         self.check_listen()
     }
 

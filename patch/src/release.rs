@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Manifest, Start};
 use crate::names::{ModuleName, Vsn};
+use crate::tree::Application;
 
 /// The modules, actors and ports of an application at one vsn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Release {
     pub modules: BTreeMap<ModuleName, ReleaseModule>,
     /// The actors that a boot starts, in this order.
     pub start: Vec<Start>,
+    /// The applications that a boot starts, besides the one that `start` stands for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applications: Vec<Application>,
     /// The TCP ports that actors may listen on.
     pub listen: Vec<u16>,
 }
@@ -58,15 +62,18 @@ impl Release {
             vsn: manifest.to.clone(),
             modules: manifest.modules.iter().map(module).collect(),
             start: manifest.start.clone(),
+            applications: manifest.applications.clone(),
             listen: manifest.listen.clone().unwrap_or_default(),
         })
     }
 
-    /// The release after `patch`. A module that the patch does not name stays as it is, and so do the actors to start.
+    /// The release after `patch`. A module that the patch does not name stays as it is, and so does an application with its
+    /// actors to start.
     ///
     /// # Errors
     /// [`Error::WrongKind`] for a release, [`Error::OtherApplication`], [`Error::OtherRelease`], [`Error::NoSuchModule`]
-    /// and [`Error::OtherModuleVsn`] when the patch does not fit, and the errors of [`Manifest::check`].
+    /// and [`Error::OtherModuleVsn`] when the patch does not fit, [`Error::Tree`] when its applications do not fit the others,
+    /// and the errors of [`Manifest::check`].
     pub fn apply(&self, patch: &Manifest) -> Result<Self, Error> {
         patch.check()?;
         let Some(from) = &patch.from else {
@@ -109,6 +116,10 @@ impl Release {
             }
             *running = ReleaseModule::from(entry);
         }
+        for application in &patch.applications {
+            after.put_application(application);
+        }
+        after.check_applications()?;
         after.vsn = patch.to.clone();
         if let Some(listen) = &patch.listen {
             after.listen = listen.clone();

@@ -15,6 +15,7 @@ use crate::files;
 use crate::limits;
 use crate::manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
 use crate::names::{ModuleName, Vsn};
+use crate::tree::{Application, Supervisor};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +27,8 @@ struct Spec {
     modules: Spanned<Vec<Spanned<SpecModule>>>,
     #[serde(default)]
     start: Vec<Spanned<SpecStart>>,
+    #[serde(default)]
+    applications: Vec<Spanned<SpecApplication>>,
     #[serde(default)]
     listen: Option<Spanned<Vec<u16>>>,
 }
@@ -59,6 +62,37 @@ struct SpecStart {
     restart: Restart,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecApplication {
+    name: String,
+    #[serde(default)]
+    vsn: Option<Vsn>,
+    #[serde(default)]
+    depends: Vec<String>,
+    #[serde(default)]
+    config: Value,
+    #[serde(default)]
+    modules: Vec<ModuleName>,
+    supervisor: Supervisor,
+}
+
+impl SpecApplication {
+    /// Without `vsn` it has the bundle's.
+    fn fill(&self, to: &Vsn) -> Application {
+        let mut modules = self.modules.clone();
+        modules.sort();
+        Application {
+            name: self.name.clone(),
+            vsn: self.vsn.clone().unwrap_or_else(|| to.clone()),
+            depends: self.depends.clone(),
+            config: self.config.clone(),
+            modules,
+            supervisor: self.supervisor.clone(),
+        }
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -89,6 +123,8 @@ pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
         count: start.value.count,
         restart: start.value.restart,
     });
+    let applications = spec.applications.iter();
+    let applications = applications.map(|a| a.value.fill(&spec.to.value));
     let manifest = Manifest {
         schema: SCHEMA,
         name: spec.name.value.clone(),
@@ -97,6 +133,7 @@ pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
         world: WORLD.to_owned(),
         modules,
         start: start.collect(),
+        applications: applications.collect(),
         listen: spec.listen.as_ref().map(|listen| listen.value.clone()),
     };
     // `to_bytes` finds floats and deep nesting, which `check` does not look for.
@@ -192,8 +229,14 @@ fn read_module(
 impl Spec {
     /// Turns a complaint about the manifest into one about the lines that it came from.
     fn locate(&self, error: Error, file: &str) -> Error {
-        let Error::Manifest { pointer, problem } = error else {
-            return error;
+        let (pointer, problem, rule) = match error {
+            Error::Manifest { pointer, problem } => (pointer, problem, None),
+            Error::Tree {
+                rule,
+                place,
+                problem,
+            } => (place.replacen("manifest", "", 1), problem, Some(rule)),
+            other => return other,
         };
         let mut path = pointer.trim_start_matches([' ', '/']).splitn(3, '/');
         let (field, index) = (
@@ -211,6 +254,8 @@ impl Spec {
                 .get(index)
                 .map(|module| module.referenced),
             ("start", Some(index)) => self.start.get(index).map(|start| start.referenced),
+            ("applications", Some(index)) => self.applications.get(index).map(|a| a.referenced),
+            ("applications", None) => self.applications.first().map(|a| a.referenced),
             ("start", None) => self.start.first().map(|start| start.referenced),
             ("listen", _) => self.listen.as_ref().map(|listen| listen.referenced),
             _ => None,
@@ -220,11 +265,16 @@ impl Spec {
             None if index.is_none() && !field.is_empty() => format!("{field} "),
             None => String::new(),
         };
-        here(
-            file,
-            at.unwrap_or(self.name.referenced),
-            format!("{what}{problem}"),
-        )
+        let at = at.unwrap_or(self.name.referenced);
+        let Some(rule) = rule else {
+            return here(file, at, format!("{what}{problem}"));
+        };
+        let (line, column) = (at.line().max(1), at.column().max(1));
+        Error::Tree {
+            rule,
+            place: format!("{file}:{line}:{column}"),
+            problem: format!("{what}{problem}"),
+        }
     }
 }
 

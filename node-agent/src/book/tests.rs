@@ -20,6 +20,7 @@ fn release(vsn: &str) -> Release {
         vsn: Vsn::new(vsn).unwrap(),
         modules: BTreeMap::from([(ModuleName::new("counter").unwrap(), module)]),
         start: Vec::new(),
+        applications: Vec::new(),
         listen: Vec::new(),
     }
 }

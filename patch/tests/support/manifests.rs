@@ -33,6 +33,7 @@ pub fn manifest(from: Option<&str>, to: &str, modules: Vec<ModuleEntry>) -> Mani
         world: WORLD.to_owned(),
         modules,
         start: Vec::new(),
+        applications: Vec::new(),
         listen: None,
     }
 }

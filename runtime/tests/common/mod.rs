@@ -91,6 +91,7 @@ pub fn try_boot(limits: Limits, parts: &[Part]) -> Result<Node, midflight_runtim
         vsn: vsn("1.0.0"),
         modules: BTreeMap::new(),
         start: Vec::new(),
+        applications: Vec::new(),
         listen: (0..=0).collect(),
     };
     let mut blobs = BTreeMap::new();

@@ -122,6 +122,7 @@ fn boot(guests: &Path, modules: &[(&str, &str)], start: &[&str]) -> Result<Node>
         vsn: Vsn::new("1.0.0")?,
         modules: BTreeMap::new(),
         start: Vec::new(),
+        applications: Vec::new(),
         listen: Vec::new(),
     };
     let mut blobs = BTreeMap::new();

@@ -102,6 +102,7 @@ pub fn release() -> Bundle {
             entry("greeter", "1", None, &components[1]),
         ],
         start: vec![start],
+        applications: Vec::new(),
         listen: Some(vec![8080]),
     };
     bundle(manifest, &components)
@@ -123,6 +124,7 @@ pub fn patch_with(from: &str, to: &str, words: &str) -> Bundle {
         world: WORLD.into(),
         modules: vec![entry("counter", to, Some(from), &component)],
         start: Vec::new(),
+        applications: Vec::new(),
         listen: None,
     };
     bundle(manifest, &[component])
