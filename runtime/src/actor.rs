@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     bindings::{Envelope, Event, SocketEvent},
     boot::Root,
+    groups::Membership,
     net::Window,
     table::Pid,
     upgrade::Shadow,
@@ -84,6 +85,10 @@ pub(crate) struct Mail {
     pub(crate) queue: VecDeque<Item>,
     pub(crate) run: Run,
     pub(crate) pause: Pause,
+    /// An exit signal may wait in the queue.
+    pub(crate) signals: bool,
+    /// `kill` came: it ends behind the handler that runs, whatever waits.
+    pub(crate) killed: bool,
     pub(crate) module: u32,
 }
 
@@ -106,6 +111,8 @@ pub(crate) struct Body {
 pub(crate) struct Birth {
     pub(crate) args: Vec<u8>,
     pub(crate) parent: Option<Pid>,
+    /// The parent is linked with it.
+    pub(crate) linked: bool,
 }
 
 /// What most actors do not have.
@@ -118,6 +125,12 @@ pub(crate) struct Extras {
     pub(crate) owed: Vec<(Pid, u64)>,
     /// Whom it watches.
     pub(crate) monitors: Vec<Pid>,
+    /// Process groups that it is in, as often as it joined.
+    pub(crate) groups: Vec<Membership>,
+    /// Exit signals are events of its own.
+    pub(crate) trap_exit: bool,
+    /// Who spawned it, linked: an exit signal from there ends it also when it traps exits.
+    pub(crate) parent: Option<Pid>,
 }
 
 /// The first id of the event that follows so many: 65,536 are its own, and none of them comes again.

@@ -152,6 +152,7 @@ fn start_root(shared: &Shared, root: &Arc<Root>, index: u32) -> Result<Pid, Stri
     let birth = Birth {
         args: root.args.clone(),
         parent: None,
+        linked: false,
     };
     match give_birth(
         shared,

@@ -30,6 +30,14 @@ impl Node {
             })
     }
 
+    /// Sends an exit signal, as a supervisor does: `kill` ends the actor behind the handler that runs, any other reason
+    /// waits in the mailbox. An actor that does not trap exits ignores `normal`.
+    pub fn exit(&self, to: &ActorRef, reason: &str) -> Result<(), Error> {
+        let pid = self.find(to)?;
+        self.shared.exit(pid, reason, crate::exits::SYSTEM);
+        Ok(())
+    }
+
     /// Calls an actor and waits for its answer.
     pub fn call(&self, to: &ActorRef, body: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, Error> {
         let pid = self.find(to)?;

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration, time::Instant};
 
 use crate::{
     Limits,
-    actor::{Birth, Body, HOST, Item, Run},
+    actor::{Birth, Body, Extras, HOST, Item, Run},
     bindings::{Dest, Down, Effect, Envelope, Event, Registered, RequestError, Response, Spawn},
+    groups::MEMBERSHIPS,
     node::{Shared, Undelivered},
     requests::Pending,
     table::Pid,
@@ -19,11 +20,12 @@ const NAME_BYTES: usize = 255;
 pub(crate) fn check(
     shared: &Shared,
     pid: Pid,
+    extras: Option<&Extras>,
     effects: &[Effect],
     reserved: &[Pid],
 ) -> Result<(), String> {
     let limits: &Limits = &shared.limits;
-    let (mut timers, mut requests) = (0, 0);
+    let (mut timers, mut requests, mut links, mut joins) = (0, 0, 0, 0);
     if effects.len() > limits.effects {
         return Err(format!(
             "{} effects for one event; limits.effects is {}",
@@ -57,7 +59,17 @@ pub(crate) fn check(
                 }
                 0
             }
+            Effect::Join(group) => {
+                joins += 1;
+                check_name(group)?;
+                0
+            }
+            Effect::Link(_) => {
+                links += 1;
+                0
+            }
             Effect::Spawn(spawn) => {
+                links += usize::from(spawn.link);
                 if !reserved.contains(&spawn.pid) {
                     return Err(format!(
                         "spawn into {}, which this event did not reserve",
@@ -92,6 +104,16 @@ pub(crate) fn check(
     if requests > 0 && shared.requests.count(pid) + requests > bound {
         return Err(format!(
             "more than {bound} requests without an answer; limits.mailbox is {bound}"
+        ));
+    }
+    if joins > 0 && extras.map_or(0, |e| e.groups.len()) + joins > MEMBERSHIPS {
+        return Err(format!(
+            "more than {MEMBERSHIPS} memberships in process groups at once"
+        ));
+    }
+    if links > 0 && shared.links.count(pid) + links > bound {
+        return Err(format!(
+            "more than {bound} links at once; limits.mailbox is {bound}"
         ));
     }
     Ok(())
@@ -232,17 +254,26 @@ impl Release<'_> {
             }
             Effect::Listen(listen) => shared.net.listen(pid, listen.id, listen.port),
             Effect::Write(write) => shared.net.write(write.socket, write.bytes),
-            Effect::Join(group) => shared.groups.join(&group, pid),
-            Effect::Leave(group) => {
-                shared.groups.leave(&group, pid);
+            Effect::Join(group) => {
+                let membership = shared.groups.join(&group, pid);
+                self.body.extras().groups.push(membership);
             }
-            Effect::Link(_)
-            | Effect::Unlink(_)
-            | Effect::TrapExit(_)
-            | Effect::Exit(_)
-            | Effect::StopChild(_)
-            | Effect::RestartChild(_)
-            | Effect::Connect(_) => {}
+            Effect::Leave(group) => {
+                if let Some(extras) = &mut self.body.extras
+                    && let Some(at) = extras.groups.iter().rposition(|m| *m.0 == *group)
+                {
+                    shared.groups.leave(&extras.groups.remove(at));
+                }
+            }
+            Effect::Link(other) => shared.link(pid, other, self.reserved.contains(&other)),
+            Effect::Unlink(other) => shared.unlink(pid, other),
+            Effect::TrapExit(on) => {
+                if on || self.body.extras.is_some() {
+                    self.body.extras().trap_exit = on;
+                }
+            }
+            Effect::Exit(signal) => shared.exit(signal.to, &signal.reason, pid),
+            Effect::StopChild(_) | Effect::RestartChild(_) | Effect::Connect(_) => {}
             Effect::SetActive(set) => shared.net.set_active(set.socket, set.mode),
             Effect::Give(give) => shared.net.give(give.socket, pid, give.to),
             Effect::Close(socket) => shared.net.close(socket),
@@ -279,17 +310,22 @@ impl Release<'_> {
         if spawn.monitor {
             self.monitor(spawn.pid);
         }
+        if spawn.link {
+            shared.link(pid, spawn.pid, true);
+        }
         self.reserved.retain(|&r| r != spawn.pid);
         let name: Option<Arc<str>> = spawn.name.map(Into::into);
         let birth = Birth {
             args: spawn.args,
             parent: Some(pid),
+            linked: spawn.link,
         };
         match give_birth(shared, spawn.pid, &module, name, birth, None) {
             Ok(()) => self.born.push(spawn.pid),
             Err(reason) => {
                 shared.monitors.remove(spawn.pid, pid);
                 shared.table.release(spawn.pid);
+                shared.break_links(spawn.pid, &reason);
                 shared.send(
                     pid,
                     Item::host(Event::Down(Down {
@@ -319,10 +355,12 @@ pub(crate) fn give_birth(
     {
         return Err(format!("already_started: the name {name} is taken"));
     }
-    let extras = (name.is_some() || root.is_some()).then(|| {
+    let parent = birth.parent.filter(|_| birth.linked);
+    let extras = (name.is_some() || root.is_some() || parent.is_some()).then(|| {
         let mut extras = Box::<crate::actor::Extras>::default();
         extras.name = name;
         extras.root = root;
+        extras.parent = parent;
         extras
     });
     let version = module.current.load(std::sync::atomic::Ordering::SeqCst);
@@ -341,6 +379,7 @@ pub(crate) fn give_birth(
     let mut mail = slot.mail.lock();
     mail.module = module.index;
     mail.pause = crate::actor::Pause::No;
+    (mail.signals, mail.killed) = (false, false);
     mail.run = Run::Idle;
     Ok(())
 }
@@ -381,6 +420,9 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
             _ => shared.bounce(item, Undelivered::Nobody),
         }
     }
+    for membership in &extras.groups {
+        shared.groups.leave(membership);
+    }
     for watched in extras.monitors {
         shared.monitors.remove(watched, pid);
     }
@@ -393,6 +435,7 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
             })),
         );
     }
+    shared.break_links(pid, reason);
     for id in shared.requests.forget(pid) {
         shared.timers.answered(pid, id);
     }

@@ -393,7 +393,7 @@ impl Instance {
 }
 
 /// A line or a reason, at most 4,096 bytes of it.
-fn short(mut text: String) -> String {
+pub(crate) fn short(mut text: String) -> String {
     const BYTES: usize = 4_096;
     if text.len() > BYTES {
         text.truncate(text.floor_char_boundary(BYTES));

@@ -13,6 +13,7 @@ mod client;
 mod code;
 mod effects;
 mod error;
+mod exits;
 mod groups;
 mod instance;
 mod limits;

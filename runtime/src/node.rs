@@ -19,6 +19,7 @@ use crate::{
     actor::{Item, Pause, Run},
     bindings::{Event, RequestError, Response, SocketEvent, Timer},
     code::CodeServer,
+    exits::Links,
     groups::Groups,
     instance::TICK_MS,
     monitors::Monitors,
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) groups: Groups,
     pub(crate) monitors: Monitors,
+    pub(crate) links: Links,
     pub(crate) requests: Requests,
     pub(crate) timers: Timers,
     pub(crate) sched: Scheduler,
@@ -119,14 +121,24 @@ impl Shared {
                 item.envelope.body,
                 Event::Response(_)
                     | Event::Down(_)
-                    | Event::Exit(_)
                     | Event::Timer(_)
                     | Event::Registered(_)
                     | Event::Socket(_)
             );
-            if mail.queue.len() >= bound && !asked_for {
+            let full = match item.envelope.body {
+                // One that was sent ends it or is one too many; those of links are worth more, but not everything.
+                Event::Exit(_) if item.envelope.sender.is_some() => {
+                    mail.queue.len() >= bound && mail.signals
+                }
+                Event::Exit(_) => mail.queue.len() >= 2 * bound,
+                _ => mail.queue.len() >= bound && !asked_for,
+            };
+            if full {
                 return Err(Box::new((item, Undelivered::Full)));
             }
+        }
+        if matches!(item.envelope.body, Event::Exit(_)) {
+            mail.signals = true;
         }
         mail.queue.push_back(item);
         if mail.run == Run::Idle && mail.pause == Pause::No {
@@ -166,6 +178,9 @@ impl Shared {
                     Undelivered::Full => RequestError::Overflow,
                 };
                 self.respond(call.caller, call.id, Err(error), crate::actor::HOST);
+            }
+            Event::Exit(_) if why == Undelivered::Full => {
+                self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
             }
             Event::Cast(_) | Event::Info(_) | Event::Socket(SocketEvent::Data(_)) => {
                 self.counters.dead_letters.fetch_add(1, Ordering::Relaxed);
@@ -306,6 +321,7 @@ impl Node {
             names: Names::default(),
             groups: Groups::default(),
             monitors: Monitors::default(),
+            links: Links::default(),
             requests: Requests::default(),
             timers: Timers::default(),
             sched,

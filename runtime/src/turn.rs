@@ -14,6 +14,7 @@ use crate::{
     bindings::{Batch, Cx, Down, Effect, Event, Next, Step},
     code::{Module, Version},
     effects::{self, Release},
+    exits::{KILLED, Signal, weigh},
     instance::{Answers, Fault, Instance, Instances},
     node::Shared,
     table::{Pid, Slot},
@@ -71,6 +72,14 @@ struct Worker {
     born: Vec<Pid>,
 }
 
+/// What an actor has to do.
+enum Take {
+    Events(Vec<Item>),
+    /// Nothing waits, or it is paused.
+    Nothing,
+    Killed,
+}
+
 /// How a turn goes on after its events.
 enum After {
     Live,
@@ -93,8 +102,17 @@ impl Worker {
         running.store(module.index + 1, Ordering::SeqCst);
         if module.gated() {
             running.store(0, Ordering::SeqCst);
+            let killed = || slot.mail.lock().killed;
+            if killed() {
+                if let Some(body) = guard.take() {
+                    drop(guard);
+                    effects::bury(&shared, pid, body, KILLED);
+                }
+                return;
+            }
             drop(guard);
-            if !module.wait_at_gate(pid) {
+            // Looked at again: who kills an actor that waits looks at the gate.
+            if !module.wait_at_gate(pid) || killed() {
                 shared.sched.push(pid);
             }
             return;
@@ -116,6 +134,7 @@ impl Worker {
                 let reason = "noproc".into();
                 shared.send(watcher, Item::host(Event::Down(Down { pid, reason })));
             }
+            shared.break_links(pid, "noproc");
         }
         for born in self.born.drain(..) {
             shared.wake(born);
@@ -142,25 +161,54 @@ impl Worker {
             }
         }
         if let Some(birth) = body.birth.take() {
+            if slot.mail.lock().killed {
+                return self.init_failed(pid, body, &birth, None, &Fault::Error(KILLED.into()));
+            }
             return self.init(pid, body, module, *birth);
         }
-        let Some(items) = self.take(&mut slot.mail.lock()) else {
-            return After::Live;
+        let items = match self.take(&mut slot.mail.lock()) {
+            Take::Events(items) => items,
+            Take::Nothing => return After::Live,
+            Take::Killed => return After::End(KILLED.into()),
         };
-        if items.is_empty() {
-            return After::Live;
+        if let [item] = &items[..]
+            && let Event::Exit(exit) = &item.envelope.body
+        {
+            match weigh(pid, body.extras.as_deref(), exit) {
+                Signal::Event => {}
+                Signal::Ignored => return After::Live,
+                Signal::Ends { terminate } => {
+                    if terminate && let Some(version) = self.shared.code.version(body.version) {
+                        self.terminate(pid, body, &version, &exit.reason);
+                    }
+                    return After::End(exit.reason.clone());
+                }
+            }
         }
         self.handle(pid, slot, body, module, items)
     }
 
-    /// None: the actor is paused.
-    fn take(&self, mail: &mut Mail) -> Option<Vec<Item>> {
+    fn take(&self, mail: &mut Mail) -> Take {
+        if mail.killed {
+            return Take::Killed;
+        }
         if mail.pause != Pause::No {
-            return None;
+            return Take::Nothing;
         }
         mail.run = Run::Running;
-        let n = mail.queue.len().min(self.shared.limits.batch);
-        Some(mail.queue.drain(..n).collect())
+        let mut n = mail.queue.len().min(self.shared.limits.batch);
+        if mail.signals {
+            // An exit signal comes alone: what was handled before it decides what it means.
+            let is_exit = |item: &Item| matches!(item.envelope.body, Event::Exit(_));
+            match mail.queue.iter().position(is_exit) {
+                Some(at) => n = n.min(at.max(1)),
+                None => mail.signals = false,
+            }
+        }
+        if n == 0 {
+            return Take::Nothing;
+        }
+        Take::Events(mail.queue.drain(..n).collect())
     }
 
     fn cx(&mut self, pid: Pid, events: u64, wall: u64, mono: u64) -> Cx {
@@ -190,7 +238,7 @@ impl Worker {
                 log(&self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
                     let state = started.state.len();
-                    effects::check(&self.shared, pid, &started.effects, &self.reserved)
+                    effects::check(&self.shared, pid, None, &started.effects, &self.reserved)
                         .map_err(Fault::Trap)?;
                     check_state(&self.shared, state).map_err(Fault::Trap)?;
                     if self.shared.limits.hermetic {
@@ -351,9 +399,10 @@ impl Worker {
         self.reserved.extend(instance.reserved(since));
         log(&self.shared, instance, pid, body);
         let shared = &self.shared;
-        let reserved = &self.reserved;
+        let (reserved, extras) = (&self.reserved, body.extras.as_deref());
         let result = result.and_then(|batch| {
-            check_batch(shared, pid, &batch, envelopes.len(), reserved).map_err(Fault::Trap)?;
+            check_batch(shared, pid, extras, &batch, envelopes.len(), reserved)
+                .map_err(Fault::Trap)?;
             if shared.limits.hermetic && !again {
                 let mut fresh = Instance::new(shared, &instance.version)?;
                 fresh.replay(&answers);
@@ -512,7 +561,7 @@ impl Worker {
         if !dropped.is_empty() {
             tracing::warn!(actor = %body.label(pid), dropped = dropped.len(), "terminate asked for what it may not");
         }
-        match effects::check(&self.shared, pid, &effects, &[]) {
+        match effects::check(&self.shared, pid, None, &effects, &[]) {
             Ok(()) => self.release(pid, body, version, effects),
             Err(reason) => {
                 tracing::warn!(actor = %body.label(pid), reason, "terminate asked for too much")
@@ -523,7 +572,7 @@ impl Worker {
 
 fn finish_turn(shared: &Shared, pid: Pid, slot: &Slot) {
     let mut mail = slot.mail.lock();
-    if mail.pause == Pause::No && !mail.queue.is_empty() {
+    if mail.killed || mail.pause == Pause::No && !mail.queue.is_empty() {
         mail.run = Run::Queued;
         drop(mail);
         shared.sched.push(pid);

@@ -2,7 +2,7 @@
 //! goes back to where it came from.
 
 use crate::{
-    actor::Item,
+    actor::{Extras, Item},
     bindings::{Batch, Cx, Envelope, Event, Next},
     effects,
     net::Window,
@@ -87,6 +87,7 @@ pub(crate) fn check_state(shared: &Shared, bytes: usize) -> Result<(), String> {
 pub(crate) fn check_batch(
     shared: &Shared,
     pid: Pid,
+    extras: Option<&Extras>,
     batch: &Batch,
     events: usize,
     reserved: &[Pid],
@@ -111,5 +112,5 @@ pub(crate) fn check_batch(
     batch
         .steps
         .iter()
-        .try_for_each(|step| effects::check(shared, pid, &step.effects, reserved))
+        .try_for_each(|step| effects::check(shared, pid, extras, &step.effects, reserved))
 }

@@ -7,6 +7,7 @@ use crate::{
     actor::{Body, HOST, Item, Pause, body_bytes},
     bindings::{Closed, Direction, Event, RequestError, SocketEvent},
     error::ActorFailure,
+    groups::Membership,
     instance::{Fault, Instances},
     node::Shared,
     table::{Pid, Slot},
@@ -291,10 +292,12 @@ impl Holdings {
             timers: shared.timers.of(pid),
             requests: shared.requests.of(pid),
             sockets: shared.net.sockets_of(pid),
+            links: shared.links.of(pid),
         };
         let empty = holdings.timers.is_empty()
             && holdings.requests.is_empty()
-            && holdings.sockets.is_empty();
+            && holdings.sockets.is_empty()
+            && holdings.links.is_empty();
         (!empty).then_some(holdings)
     }
 }
@@ -363,8 +366,28 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
             shared.monitors.remove(watched, pid);
         }
     }
+    let links = shared.links.of(pid);
+    for &other in links.iter().filter(|l| !then.links.contains(l)) {
+        shared.unlink(pid, other);
+    }
+    // Of those who ended since it hears again; whom it left since is its partner again.
+    for &other in then.links.iter().filter(|l| !links.contains(l)) {
+        shared.link(pid, other, false);
+    }
     if let Some(extras) = &mut body.extras {
         extras.owed.retain(|o| owed_then.contains(o));
         extras.monitors.retain(|m| monitors_then.contains(m));
+        let empty = crate::actor::Extras::default();
+        let before = pinned.extras.as_deref().unwrap_or(&empty);
+        extras.trap_exit = before.trap_exit;
+        let joined = |m: &&Membership| !before.groups.contains(m);
+        for membership in extras.groups.iter().filter(joined) {
+            shared.groups.leave(membership);
+        }
+        let left = |m: &&Membership| !extras.groups.contains(m);
+        let again = before.groups.iter().filter(left);
+        let again: Vec<_> = again.map(|m| shared.groups.join(&m.0, pid)).collect();
+        extras.groups.retain(|m| before.groups.contains(m));
+        extras.groups.extend(again);
     }
 }

@@ -142,7 +142,7 @@ pub(crate) struct Pinned {
     pub(crate) state: State,
     pub(crate) version: u32,
     pub(crate) extras: Option<Box<Extras>>,
-    /// Timers, requests and sockets that the actor had; for a lossy restore.
+    /// Timers, requests, sockets and links that the actor had; for a lossy restore.
     pub(crate) holdings: Option<Box<Holdings>>,
     /// `Body::events` at the switch.
     pub(crate) events: u64,
@@ -154,6 +154,7 @@ pub(crate) struct Holdings {
     pub(crate) timers: Vec<(u64, Instant, Vec<u8>)>,
     pub(crate) requests: Vec<(u64, Vec<u8>)>,
     pub(crate) sockets: Vec<u64>,
+    pub(crate) links: Vec<Pid>,
 }
 
 /// What a rollback does with an actor that did something on the newer code.

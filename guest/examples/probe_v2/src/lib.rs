@@ -127,6 +127,9 @@ impl GenServer for Probe {
     fn handle_down(_: &mut Cx, state: &mut State, pid: Pid, reason: &str) -> Result<(), String> {
         ops::down(&mut state.core, pid, reason)
     }
+    fn handle_exit(_: &mut Cx, state: &mut State, pid: Pid, reason: &str) -> Result<(), String> {
+        ops::exit(&mut state.core, pid, reason)
+    }
     fn handle_socket(cx: &mut Cx, state: &mut State, event: SocketEvent<'_>) -> Result<(), String> {
         ops::socket(cx, &mut state.core, event)
     }

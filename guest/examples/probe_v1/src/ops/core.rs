@@ -27,6 +27,7 @@ pub struct Core {
     pub notes: VecDeque<String>,
     pub answers: VecDeque<(String, Result<String, String>)>,
     pub downs: VecDeque<(u64, String)>,
+    pub exits: VecDeque<(u64, String)>,
     pub registered: VecDeque<(String, u64)>,
     pub children: Vec<Pid>,
     pub put_off: VecDeque<ReplyTo>,

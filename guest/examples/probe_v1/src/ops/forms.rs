@@ -13,7 +13,7 @@
 //! {"op":"trap"}  {"op":"error","text":T}        panics; returns an error
 //! {"op":"error_after"}                          changes the state (total + 1), sends itself a note, then returns an error
 //! {"op":"stop","reason":R}                      stops
-//! {"op":"spawn","module":M,"args":JSON,"name":N?,"monitor":B?}   answers {"pid":PID}; kept in `children`
+//! {"op":"spawn","module":M,"args":JSON,"name":N?,"monitor":B?,"link":B?,"under":S?}   answers {"pid":PID}; kept in `children`
 //! {"op":"send"|"cast","to":TO,"times":N?,"from":F?,"body":{..}}  N times (1), with "seq": F, F+1.. when `from` is given
 //! {"op":"ask","to":TO,"body":{..},"timeout_ms":N?,"cookie":T?}   a request; its outcome is kept in `answers`
 //! {"op":"relay","to":TO,"body":{..},"timeout_ms":N?}             in a call: answers what TO answers, or {"error":reason}
@@ -36,6 +36,11 @@
 //! {"op":"listen","port":P,"active":MODE,"echo":B?}   listens; connections get MODE: "Off", "Once", {"Count":N}, "Always"
 //! {"op":"active","socket":S,"mode":MODE}  {"op":"write","socket":S,"text":T,"times":N?}  {"op":"close","socket":S}
 //! {"op":"give","socket":S,"to":PID}
+//! {"op":"connect","host":H,"port":P,"timeout_ms":N?,"active":MODE?,"echo":B?}   a failure is kept in `notes`
+//! {"op":"link"|"unlink","pid":PID}  {"op":"trap_exit","on":B}    trapped exits are kept in `exits`
+//! {"op":"exit","pid":PID,"reason":R}            an exit signal
+//! {"op":"join"|"leave","group":G}  {"op":"members","group":G}    answers {"pids":[..]}
+//! {"op":"stop_child"|"restart_child","supervisor":S,"child":TO}
 //! ```
 //!
 //! `init` takes anything; of an object it takes `"ops": [..]`, done as an info, and `"flag": B`. `on_load` refuses with
@@ -93,6 +98,9 @@ pub enum Op {
         name: Option<String>,
         #[serde(default)]
         monitor: bool,
+        #[serde(default)]
+        link: bool,
+        under: Option<String>,
     },
     Send {
         to: To,
@@ -186,5 +194,42 @@ pub enum Op {
     Give {
         socket: Socket,
         to: Pid,
+    },
+    Connect {
+        host: String,
+        port: u16,
+        timeout_ms: Option<u64>,
+        active: Option<Active>,
+        echo: Option<bool>,
+    },
+    Link {
+        pid: Pid,
+    },
+    Unlink {
+        pid: Pid,
+    },
+    TrapExit {
+        on: bool,
+    },
+    Exit {
+        pid: Pid,
+        reason: String,
+    },
+    Join {
+        group: String,
+    },
+    Leave {
+        group: String,
+    },
+    Members {
+        group: String,
+    },
+    StopChild {
+        supervisor: String,
+        child: To,
+    },
+    RestartChild {
+        supervisor: String,
+        child: To,
     },
 }

@@ -90,6 +90,11 @@ pub fn down(core: &mut Core, pid: Pid, reason: &str) -> Result<(), String> {
     Ok(())
 }
 
+pub fn exit(core: &mut Core, pid: Pid, reason: &str) -> Result<(), String> {
+    keep(&mut core.exits, (pid.0, reason.to_owned()));
+    Ok(())
+}
+
 pub fn registered(core: &mut Core, name: &str, holder: Pid) -> Result<(), String> {
     keep(&mut core.registered, (name.to_owned(), holder.0));
     Ok(())

@@ -47,6 +47,8 @@ pub(super) fn perform(
             args,
             name,
             monitor,
+            link,
+            under,
         } => {
             let mut spawn = Spawn::new(&module, args);
             if let Some(name) = &name {
@@ -54,6 +56,12 @@ pub(super) fn perform(
             }
             if monitor {
                 spawn = spawn.monitored();
+            }
+            if link {
+                spawn = spawn.linked();
+            }
+            if let Some(under) = &under {
+                spawn = spawn.under(under);
             }
             let pid = cx.spawn(spawn)?;
             core.children.push(pid);
@@ -165,6 +173,28 @@ pub(super) fn perform(
         } => cx.write(socket, text.repeat(times.unwrap_or(1) as usize)),
         Op::Close { socket } => cx.close(socket),
         Op::Give { socket, to } => cx.give(socket, to),
+        Op::Connect {
+            host,
+            port,
+            timeout_ms,
+            active,
+            echo,
+        } => {
+            core.active = active;
+            core.echo = echo.unwrap_or(false);
+            cx.connect(&host, port, Duration::from_millis(timeout_ms.unwrap_or(0)));
+        }
+        Op::Link { pid } => cx.link(pid),
+        Op::Unlink { pid } => cx.unlink(pid),
+        Op::TrapExit { on } => cx.trap_exit(on),
+        Op::Exit { pid, reason } => cx.exit(pid, &reason),
+        Op::Join { group } => cx.join(&group),
+        Op::Leave { group } => cx.leave(&group),
+        Op::Members { group } => {
+            return Ok(Answer::Now(json!({ "pids": cx.members(&group) })));
+        }
+        Op::StopChild { supervisor, child } => cx.stop_child(&supervisor, child),
+        Op::RestartChild { supervisor, child } => cx.restart_child(&supervisor, child),
     }
     Ok(Answer::Ok)
 }
