@@ -137,6 +137,7 @@ impl Target for RuntimeTarget {
             },
             modules: order.modules.into_iter().map(module).collect(),
             listen: order.listen,
+            connect: order.connect,
             pause_budget: order.pause_budget,
             prepare_timeout: order.prepare_timeout,
         };

@@ -65,6 +65,8 @@ pub struct UpgradeOrder {
     pub modules: Vec<ModuleChange>,
     /// The ports that actors may listen on from resume on.
     pub listen: Vec<u16>,
+    /// Where actors may connect to from resume on.
+    pub connect: Vec<midflight_patch::ConnectTarget>,
     /// From the start of suspend until the last affected actor may run.
     pub pause_budget: Duration,
     pub prepare_timeout: Duration,

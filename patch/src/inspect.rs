@@ -38,6 +38,15 @@ impl Bundle {
                 writeln!(out, "listen  {}", ports.join(", "))?;
             }
         }
+        match &self.manifest.connect {
+            None if self.manifest.is_release() => writeln!(out, "connect nowhere")?,
+            None => writeln!(out, "connect as before")?,
+            Some(targets) if targets.is_empty() => writeln!(out, "connect nowhere")?,
+            Some(targets) => {
+                let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
+                writeln!(out, "connect {}", targets.join(", "))?;
+            }
+        }
         writeln!(out, "modules")?;
         for module in &self.manifest.modules {
             let update = match (module.update, &module.from) {

@@ -30,6 +30,7 @@ pub mod names;
 pub mod plan;
 pub mod release;
 pub mod sshsig;
+pub mod targets;
 pub mod tree;
 pub mod verify;
 
@@ -45,5 +46,6 @@ pub use plan::Plan;
 pub use release::{Release, ReleaseModule};
 pub use ssh_key;
 pub use sshsig::{Armored, PATCH_NAMESPACE, Signer, sign};
+pub use targets::ConnectTarget;
 pub use tree::{Application, Child, Shutdown, Strategy, Supervisor, Worker};
 pub use verify::Principal;

@@ -19,6 +19,8 @@ pub const APPLICATIONS: u64 = 64;
 pub const CHILDREN: u64 = 4096;
 /// Most ports in `listen`.
 pub const PORTS: u64 = 256;
+/// Most targets in `connect`.
+pub const TARGETS: u64 = 256;
 /// Most signatures of a bundle.
 pub const SIGNATURES: u64 = 64;
 /// Most bytes of one armored signature.

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, printable};
 use crate::limits;
 use crate::names::{self, ModuleName, Vsn};
+use crate::targets::ConnectTarget;
 use crate::tree::{self, Application};
 
 /// The one schema of manifests that this crate reads and writes.
@@ -24,7 +25,7 @@ pub const WORLD: &str = "midflight:actor/gen-server@0.1.0";
 pub const MAX_COUNT: u32 = 1_000_000;
 
 /// What a bundle is. Without `from` it is a *release*, which a node can boot; with `from` it is a *patch* from that
-/// release to `to`. All fields are always written but an empty `applications`, so that one manifest has one spelling.
+/// release to `to`. All fields are always written but an empty `applications` and a `connect` of `None`, so that one manifest has one spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -48,6 +49,9 @@ pub struct Manifest {
     /// The TCP ports that the application's actors may listen on. `None` means none in a release, and in a patch: those of
     /// the release before. 0 allows a port of the operating system's choice.
     pub listen: Option<Vec<u16>>,
+    /// Where the release's actors may connect to. `None` means nowhere in a release, and in a patch: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Vec<ConnectTarget>>,
 }
 
 /// One module of a bundle.
@@ -233,7 +237,8 @@ impl Manifest {
         self.check_modules()?;
         self.check_start()?;
         tree::check(self)?;
-        self.check_listen()
+        self.check_listen()?;
+        self.check_connect()
     }
 
     fn check_modules(&self) -> Result<(), Error> {
@@ -351,6 +356,24 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    fn check_connect(&self) -> Result<(), Error> {
+        let targets = self.connect.as_deref().unwrap_or_default();
+        limits::check(
+            "manifest",
+            "the number of targets to connect to",
+            targets.len() as u64,
+            limits::TARGETS,
+        )?;
+        let mut seen = BTreeSet::new();
+        match targets.iter().position(|target| !seen.insert(target)) {
+            Some(index) => Err(Error::manifest(
+                &format!("/connect/{index}"),
+                format!("{} comes twice", targets[index]),
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_listen(&self) -> Result<(), Error> {

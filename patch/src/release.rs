@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Manifest, Start};
 use crate::names::{ModuleName, Vsn};
+use crate::targets::ConnectTarget;
 use crate::tree::Application;
 
 /// The modules, actors and ports of an application at one vsn.
@@ -30,6 +31,9 @@ pub struct Release {
     pub applications: Vec<Application>,
     /// The TCP ports that actors may listen on.
     pub listen: Vec<u16>,
+    /// Where actors may connect to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connect: Vec<ConnectTarget>,
 }
 
 /// One module of a release.
@@ -64,6 +68,7 @@ impl Release {
             start: manifest.start.clone(),
             applications: manifest.applications.clone(),
             listen: manifest.listen.clone().unwrap_or_default(),
+            connect: manifest.connect.clone().unwrap_or_default(),
         })
     }
 
@@ -123,6 +128,9 @@ impl Release {
         after.vsn = patch.to.clone();
         if let Some(listen) = &patch.listen {
             after.listen = listen.clone();
+        }
+        if let Some(connect) = &patch.connect {
+            after.connect = connect.clone();
         }
         Ok(after)
     }

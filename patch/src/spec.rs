@@ -15,6 +15,7 @@ use crate::files;
 use crate::limits;
 use crate::manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
 use crate::names::{ModuleName, Vsn};
+use crate::targets::ConnectTarget;
 use crate::tree::{Application, Supervisor};
 
 #[derive(Deserialize)]
@@ -31,6 +32,8 @@ struct Spec {
     applications: Vec<Spanned<SpecApplication>>,
     #[serde(default)]
     listen: Option<Spanned<Vec<u16>>>,
+    #[serde(default)]
+    connect: Option<Spanned<Vec<ConnectTarget>>>,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +138,7 @@ pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
         start: start.collect(),
         applications: applications.collect(),
         listen: spec.listen.as_ref().map(|listen| listen.value.clone()),
+        connect: spec.connect.as_ref().map(|connect| connect.value.clone()),
     };
     // `to_bytes` finds floats and deep nesting, which `check` does not look for.
     manifest
@@ -258,6 +262,7 @@ impl Spec {
             ("applications", None) => self.applications.first().map(|a| a.referenced),
             ("start", None) => self.start.first().map(|start| start.referenced),
             ("listen", _) => self.listen.as_ref().map(|listen| listen.referenced),
+            ("connect", _) => self.connect.as_ref().map(|connect| connect.referenced),
             _ => None,
         };
         let what = match path.next() {

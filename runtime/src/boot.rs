@@ -111,6 +111,7 @@ impl Node {
             shared.code.add_module(&version);
         }
         *shared.ports.write() = release.listen.iter().copied().collect();
+        *shared.targets.write() = release.connect.clone();
         let until = Instant::now() + BOOT_TIME;
         for start in &release.start {
             let root = Arc::new(Root {

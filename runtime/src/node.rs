@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) era: AtomicU64,
     /// Ports that actors may listen on.
     pub(crate) ports: RwLock<HashSet<u16>>,
+    /// Where actors may connect to.
+    pub(crate) targets: RwLock<Vec<midflight_patch::ConnectTarget>>,
     pub(crate) stopping: AtomicBool,
     /// Ids for calls of the program around the node.
     pub(crate) host_calls: AtomicU64,
@@ -333,6 +335,7 @@ impl Node {
             replacing: RwLock::default(),
             era: AtomicU64::new(1),
             ports: RwLock::default(),
+            targets: RwLock::default(),
             stopping: AtomicBool::new(false),
             host_calls: AtomicU64::new(1),
             limits: config.limits,

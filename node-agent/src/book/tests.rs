@@ -22,6 +22,7 @@ fn release(vsn: &str) -> Release {
         start: Vec::new(),
         applications: Vec::new(),
         listen: Vec::new(),
+        connect: Vec::new(),
     }
 }
 

@@ -117,6 +117,7 @@ impl Agent {
             direction: Direction::Up,
             modules: changes(&modules, &from.release, &to),
             listen: to.listen.clone(),
+            connect: to.connect.clone(),
             pause_budget: params.pause_budget,
             prepare_timeout: params.prepare_timeout,
             on_down_failure: params.on_down_failure,

@@ -132,6 +132,7 @@ impl Agent {
             direction: Direction::Down,
             modules,
             listen: to.listen.clone(),
+            connect: to.connect.clone(),
             pause_budget: params.pause_budget,
             prepare_timeout: PREPARE,
             on_down_failure: params.on_down_failure,

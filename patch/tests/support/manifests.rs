@@ -35,5 +35,6 @@ pub fn manifest(from: Option<&str>, to: &str, modules: Vec<ModuleEntry>) -> Mani
         start: Vec::new(),
         applications: Vec::new(),
         listen: None,
+        connect: None,
     }
 }

@@ -58,6 +58,8 @@ pub struct Order {
     pub modules: Vec<ModuleOrder>,
     /// Ports that actors may listen on from resume on.
     pub listen: Vec<u16>,
+    /// Where actors may connect to from resume on.
+    pub connect: Vec<midflight_patch::ConnectTarget>,
     /// From the start of suspend until the last affected actor may run.
     pub pause_budget: Duration,
     /// For all of prepare.
@@ -331,6 +333,7 @@ impl Migrated {
         let Migrated(core, migrated_in_pause) = self;
         core.within_budget("resume")?;
         *core.shared.ports.write() = core.order.listen.iter().copied().collect();
+        *core.shared.targets.write() = core.order.connect.clone();
         *core.txn.resumed.lock() = Some(Instant::now());
         let waiting = core.shared.switch(&core.txn, Phase::Probation);
         let pause = core.suspended_for();

@@ -93,6 +93,10 @@ pub fn try_boot(limits: Limits, parts: &[Part]) -> Result<Node, midflight_runtim
         start: Vec::new(),
         applications: Vec::new(),
         listen: (0..=0).collect(),
+        connect: vec![
+            "127.0.0.1:*".parse().unwrap(),
+            "*.invalid:*".parse().unwrap(),
+        ],
     };
     let mut blobs = BTreeMap::new();
     for part in parts {
@@ -158,6 +162,7 @@ pub fn order(node: &Node, changes: Vec<(ModuleOrder, Digest, Arc<[u8]>)>) -> Ord
         direction: Direction::Up,
         modules,
         listen: vec![0],
+        connect: Vec::new(),
         pause_budget: Duration::from_secs(2),
         prepare_timeout: Duration::from_secs(20),
     }

@@ -124,6 +124,7 @@ fn boot(guests: &Path, modules: &[(&str, &str)], start: &[&str]) -> Result<Node>
         start: Vec::new(),
         applications: Vec::new(),
         listen: Vec::new(),
+        connect: Vec::new(),
     };
     let mut blobs = BTreeMap::new();
     for (module, file) in modules {
@@ -247,6 +248,7 @@ fn upgrades(guests: &Path, n: u64) -> Result<Vec<Figure>> {
             direction,
             modules: vec![module],
             listen: Vec::new(),
+            connect: Vec::new(),
             pause_budget: Duration::from_millis(500),
             prepare_timeout: PATIENCE,
         };

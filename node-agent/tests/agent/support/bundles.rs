@@ -104,6 +104,7 @@ pub fn release() -> Bundle {
         start: vec![start],
         applications: Vec::new(),
         listen: Some(vec![8080]),
+        connect: None,
     };
     bundle(manifest, &components)
 }
@@ -126,6 +127,7 @@ pub fn patch_with(from: &str, to: &str, words: &str) -> Bundle {
         start: Vec::new(),
         applications: Vec::new(),
         listen: None,
+        connect: None,
     };
     bundle(manifest, &[component])
 }
