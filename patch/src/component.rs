@@ -24,10 +24,10 @@ pub const EXPORTS: [&str; 9] = [
     "parse",
 ];
 
-/// The interfaces that a module may import.
-pub const IMPORTS: [&str; 2] = ["midflight:actor/host@0.1.0", "midflight:actor/types@0.1.0"];
+/// The interfaces that a module may import: their version says which contract the module was built for.
+pub const IMPORTS: [&str; 1] = ["midflight:actor/host@0.2.0"];
 
-const IMPORTS_TEXT: &str = "midflight:actor/host@0.1.0 and midflight:actor/types@0.1.0";
+const IMPORTS_TEXT: &str = "midflight:actor/host@0.2.0";
 
 /// Makes a component of `bytes`, a core module with the custom sections that wit-bindgen leaves, or a component already,
 /// which is kept byte for byte; then checks it with [`check`]. `file` is for messages.

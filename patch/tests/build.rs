@@ -226,7 +226,7 @@ fn a_module_with_an_unknown_import_is_refused_by_name() {
     let error = Bundle::build(&folder.path().join("patch.yaml")).unwrap_err();
     assert_eq!(error.code(), "MF0209");
     assert!(
-        error.to_string().contains("`midflight:actor/files@0.1.0`"),
+        error.to_string().contains("`midflight:actor/files@0.2.0`"),
         "{error}"
     );
 }

@@ -1,5 +1,6 @@
-//! The contract of `wit/actor.wit` as Rust types, generated. Payloads are moved, never copied, between mailboxes and
-//! these types, so the generated ones are the runtime's own.
+//! The contract with modules: the functions of `wit/actor.wit`, generated, and the types of the crate `contract`, which
+//! travel between them as frames. Payloads are moved, never copied, between mailboxes and these types, so they are the
+//! runtime's own.
 #![allow(missing_docs)] // documented in wit/actor.wit
 
 wasmtime::component::bindgen!({
@@ -10,4 +11,4 @@ wasmtime::component::bindgen!({
 });
 
 pub use midflight::actor::host::{Host, Level};
-pub use midflight::actor::types::*;
+pub use midflight_contract::*;

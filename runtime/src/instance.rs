@@ -8,8 +8,9 @@ use wasmtime::{Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, Trap, Up
 
 use crate::{
     bindings::{
-        self, Batch, Cx, Direction, Effect, Envelope, Event, GenServer, Level, Migrated, Next,
-        Started,
+        self, Apply, Batch, ConvertEvent, Cx, Direction, Effect, Envelope, Event, FrameError,
+        GenServer, Init, Level, Migrated, Next, Started, Terminate, Wire, put_code_change,
+        put_handle,
     },
     code::Version,
     node::Shared,
@@ -18,6 +19,8 @@ use crate::{
 
 /// A store is an arena: one that is used for ever only grows.
 const CALLS_PER_INSTANCE: u32 = 20_000;
+/// A buffer that grew beyond this for one call is not kept.
+const FRAME_BYTES: usize = 1 << 20;
 /// Milliseconds between two looks at the clock of all running handlers.
 pub(crate) const TICK_MS: u64 = 5;
 
@@ -115,8 +118,6 @@ impl Door {
     }
 }
 
-impl bindings::midflight::actor::types::Host for Door {}
-
 impl bindings::Host for Door {
     fn log(&mut self, level: Level, text: String) -> wasmtime::Result<()> {
         if self.logs.len() < self.log_lines {
@@ -176,7 +177,12 @@ pub(crate) struct Instance {
     pub(crate) version: Arc<Version>,
     calls: u32,
     ticks: u64,
+    /// What goes in: one buffer for all calls.
+    frame: Vec<u8>,
 }
+
+/// A function of the contract that takes a frame and gives one.
+type Function = fn(&GenServer, &mut Store<Door>, &[u8]) -> wasmtime::Result<Vec<u8>>;
 
 impl Instance {
     pub(crate) fn new(shared: &Arc<Shared>, version: &Arc<Version>) -> Result<Self, Fault> {
@@ -216,7 +222,33 @@ impl Instance {
             version: version.clone(),
             calls: 0,
             ticks,
+            frame: Vec::new(),
         })
+    }
+
+    /// Runs a function on the frame at hand.
+    fn call(&mut self, function: Function) -> Result<Vec<u8>, Fault> {
+        let result = function(&self.guest, &mut self.store, &self.frame);
+        if self.frame.capacity() > FRAME_BYTES {
+            self.frame = Vec::new();
+        }
+        result.map_err(|e| self.fault(&e))
+    }
+
+    /// The same for frames of one value.
+    fn ask<'i, I: Wire<'i>, O: for<'a> Wire<'a>>(
+        &mut self,
+        function: Function,
+        value: &I,
+    ) -> Result<O, Fault> {
+        bindings::encode(value, &mut self.frame);
+        let answer = self.call(function)?;
+        bindings::decode(&answer, self.bound()).map_err(broken)
+    }
+
+    /// Items in one list of a guest's.
+    fn bound(&self) -> u32 {
+        self.store.data().shared.limits.effects as u32
     }
 
     fn ready(&mut self, open: bool, again: bool) {
@@ -269,11 +301,10 @@ impl Instance {
 
     pub(crate) fn init(&mut self, cx: Cx, args: &[u8], again: bool) -> Result<Started, Fault> {
         self.ready(true, again);
-        match self.guest.call_init(&mut self.store, cx, args) {
-            Ok(Ok(started)) => Ok(started),
-            Ok(Err(reason)) => Err(Fault::Error(short(reason))),
-            Err(e) => Err(self.fault(&e)),
-        }
+        let init = Init { cx, args };
+        let started: Result<Started, String> =
+            self.ask(|g, store, frame| g.call_init(store, frame), &init)?;
+        started.map_err(|reason| Fault::Error(short(reason)))
     }
 
     /// A batch, its reasons cut to what others are told. `again`: goes on in the answers given to `replay`.
@@ -285,18 +316,16 @@ impl Instance {
         again: bool,
     ) -> Result<Batch, Fault> {
         self.ready(true, again);
-        self.guest
-            .call_handle(&mut self.store, cx, state, events)
-            .map(|mut batch| {
-                batch.error = batch.error.map(short);
-                for step in &mut batch.steps {
-                    if let Next::Stop(reason) = &mut step.next {
-                        *reason = short(std::mem::take(reason));
-                    }
-                }
-                batch
-            })
-            .map_err(|e| self.fault(&e))
+        put_handle(state, cx.iter().zip(events), &mut self.frame);
+        let answer = self.call(|g, store, frame| g.call_handle(store, frame))?;
+        let mut batch = Batch::decode(&answer, events.len(), self.bound()).map_err(broken)?;
+        batch.error = batch.error.map(short);
+        for step in &mut batch.steps {
+            if let Next::Stop(reason) = &mut step.next {
+                *reason = short(std::mem::take(reason));
+            }
+        }
+        Ok(batch)
     }
 
     pub(crate) fn code_change(
@@ -304,13 +333,15 @@ impl Instance {
         direction: Direction,
         vsn: &str,
         extra: &[u8],
-        items: &[(Cx, Vec<u8>)],
+        items: &[(Cx, impl AsRef<[u8]>)],
     ) -> Result<Vec<Result<Migrated, String>>, Fault> {
         self.ready(false, false);
-        let results = self
-            .guest
-            .call_code_change(&mut self.store, direction, vsn, extra, items)
-            .map_err(|e| self.fault(&e))?;
+        let states = items.iter().map(|(cx, state)| (cx, state.as_ref()));
+        put_code_change(direction, vsn, extra, states, &mut self.frame);
+        let answer = self.call(|g, store, frame| g.call_code_change(store, frame))?;
+        let bound = self.bound().max(items.len() as u32);
+        let results: Vec<Result<Migrated, String>> =
+            bindings::decode(&answer, bound).map_err(broken)?;
         if results.len() != items.len() {
             return Err(Fault::Trap(format!(
                 "code_change gave {} results for {} states",
@@ -328,14 +359,14 @@ impl Instance {
         event: &Event,
     ) -> Result<Option<Event>, Fault> {
         self.ready(false, false);
-        match self
-            .guest
-            .call_convert_event(&mut self.store, direction, vsn, event)
-        {
-            Ok(Ok(event)) => Ok(event),
-            Ok(Err(reason)) => Err(Fault::Error(reason)),
-            Err(e) => Err(self.fault(&e)),
-        }
+        let event = ConvertEvent {
+            direction,
+            vsn: vsn.to_owned(),
+            event: event.clone(),
+        };
+        let converted: Result<Option<Event>, String> =
+            self.ask(|g, store, frame| g.call_convert_event(store, frame), &event)?;
+        converted.map_err(Fault::Error)
     }
 
     pub(crate) fn on_load(&mut self, config: &[u8]) -> Result<(), Fault> {
@@ -350,11 +381,10 @@ impl Instance {
     /// A function of the module itself, outside any actor.
     pub(crate) fn apply(&mut self, cx: Cx, name: &str, args: &[u8]) -> Result<Vec<Effect>, Fault> {
         self.ready(true, false);
-        match self.guest.call_apply(&mut self.store, cx, name, args) {
-            Ok(Ok(effects)) => Ok(effects),
-            Ok(Err(reason)) => Err(Fault::Error(short(reason))),
-            Err(e) => Err(self.fault(&e)),
-        }
+        let apply = Apply { cx, name, args };
+        let effects: Result<Vec<Effect>, String> =
+            self.ask(|g, store, frame| g.call_apply(store, frame), &apply)?;
+        effects.map_err(|reason| Fault::Error(short(reason)))
     }
 
     pub(crate) fn terminate(
@@ -364,9 +394,8 @@ impl Instance {
         state: &[u8],
     ) -> Result<Vec<Effect>, Fault> {
         self.ready(false, false);
-        self.guest
-            .call_terminate(&mut self.store, cx, reason, state)
-            .map_err(|e| self.fault(&e))
+        let end = Terminate { cx, reason, state };
+        self.ask(|g, store, frame| g.call_terminate(store, frame), &end)
     }
 
     pub(crate) fn describe(&mut self, state: &[u8], max: u32) -> Result<String, Fault> {
@@ -390,6 +419,16 @@ impl Instance {
             Err(e) => Err(self.fault(&e)),
         }
     }
+}
+
+/// A frame that is none is held against the guest.
+fn broken(error: FrameError) -> Fault {
+    Fault::Trap(match error {
+        FrameError::TooMany { count, bound } => {
+            format!("it gave a list of {count}; limits.effects allows {bound} for one event")
+        }
+        error => format!("it gave a frame that cannot be read: {error}"),
+    })
 }
 
 /// A line or a reason, at most 4,096 bytes of it.

@@ -2,10 +2,10 @@
 //! `code_change_down` returns the state that another version reads. Both are pure: they run on copies, perhaps more than
 //! once, before the actor is even suspended; only what they redeliver has an effect, when the state is installed.
 
-use crate::bindings::midflight::actor::types as wit;
 use crate::codec::{Json, Message, decode, encode};
 use crate::event::{Pid, Socket};
 use crate::host::{Level, Lookups};
+use crate::wit;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

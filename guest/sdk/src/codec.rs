@@ -11,6 +11,11 @@ pub trait Message: Sized {
     fn encode(&self) -> Result<Vec<u8>, String>;
     /// The way back; all the bytes must be used.
     fn decode(bytes: &[u8]) -> Result<Self, String>;
+    /// `encode` into a buffer that has room already.
+    fn encode_into(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        out.extend_from_slice(&self.encode()?);
+        Ok(())
+    }
 }
 
 impl<T: Serialize + DeserializeOwned> Message for T {
@@ -19,6 +24,9 @@ impl<T: Serialize + DeserializeOwned> Message for T {
     }
     fn decode(bytes: &[u8]) -> Result<T, String> {
         decode(bytes)
+    }
+    fn encode_into(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        encode_into(self, out)
     }
 }
 
@@ -32,6 +40,10 @@ impl Message for Raw {
     }
     fn decode(bytes: &[u8]) -> Result<Raw, String> {
         Ok(Raw(bytes.to_vec()))
+    }
+    fn encode_into(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        out.extend_from_slice(&self.0);
+        Ok(())
     }
 }
 
@@ -85,15 +97,37 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
-    encode_into(value, Vec::new())
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes)?;
+    Ok(bytes)
 }
 
-/// Encodes into a buffer whose capacity is a guess; it grows when the guess was short.
+/// Appends the value's bytes; after an error a part of them.
 pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
-    buffer: Vec<u8>,
-) -> Result<Vec<u8>, String> {
-    postcard::to_extend(value, buffer).map_err(|error| format!("does not encode: {error}"))
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    postcard::serialize_with_flavor(value, Append(out))
+        .map_err(|error| format!("does not encode: {error}"))
+}
+
+/// postcard's own way to a `Vec` appends byte by byte.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
 //! What a handler may know of the world, and what it asks of it. Effects are values: they are released, in this order,
 //! when the handler ends well, and dropped when it does not. Nothing here waits or fails.
 
-use crate::bindings::midflight::actor::types as wit;
 use crate::codec::Message;
 use crate::event::{Active, Dest, Id, Pid, ReplyTo, Socket};
 use crate::host::{Level, Lookups};
+use crate::wit;
 use serde::Serialize;
 use std::time::Duration;
+
+/// What is asked of the host, with bytes and text where they lie.
+type Effect<'a> = wit::Effect<&'a [u8], &'a str>;
 
 /// One event's view of the world. The same event run again sees the same.
 pub struct Cx {
     cx: wit::Cx,
     sender: Option<Pid>,
-    effects: Vec<wit::Effect>,
+    effects: wit::Effects,
+    /// Room for a message on its way into `effects`.
+    scratch: Vec<u8>,
     stop: Option<String>,
     ids: u64,
     random: u64,
@@ -25,7 +30,8 @@ impl Cx {
         Cx {
             cx,
             sender: None,
-            effects: Vec::new(),
+            effects: wit::Effects::default(),
+            scratch: Vec::new(),
             stop: None,
             ids: 0,
             random: cx.seed,
@@ -33,30 +39,38 @@ impl Cx {
         }
     }
 
+    /// Before the first event of a batch.
+    pub(crate) fn idle() -> Cx {
+        Cx::new(wit::Cx {
+            me: 0,
+            wall: 0,
+            mono: 0,
+            seed: 0,
+            id_base: 0,
+        })
+    }
+
     /// Turns to the next event of a batch.
     pub(crate) fn begin(&mut self, cx: wit::Cx, sender: Option<u64>) {
         self.cx = cx;
         self.sender = sender.map(Pid);
-        self.effects = Vec::new();
+        self.effects.clear();
         self.stop = None;
         self.ids = 0;
         self.random = cx.seed;
     }
 
-    pub(crate) fn take_effects(&mut self) -> Vec<wit::Effect> {
-        std::mem::take(&mut self.effects)
+    /// What the event asked for so far.
+    pub(crate) fn effects(&self) -> &wit::Effects {
+        &self.effects
     }
 
     pub(crate) fn take_stop(&mut self) -> Option<String> {
         self.stop.take()
     }
 
-    pub(crate) fn answer(&mut self, to: ReplyTo, body: Vec<u8>) {
-        self.effects.push(wit::Effect::Reply(wit::Answer {
-            caller: to.caller.0,
-            id: to.id.0,
-            body,
-        }));
+    fn push(&mut self, effect: Effect<'_>) {
+        self.effects.push(&effect);
     }
 
     // ---- to know ----
@@ -119,21 +133,19 @@ impl Cx {
 
     /// Sends a message that arrives at `handle_info`.
     pub fn send(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
-        let body = body.encode()?;
-        self.effects.push(wit::Effect::Send(wit::Message {
-            to: to.into().into(),
-            body,
-        }));
+        let to = to.into();
+        let body = encoded(&mut self.scratch, body)?;
+        let to = to.wire();
+        self.effects.push(&Effect::Send(wit::Message { to, body }));
         Ok(())
     }
 
     /// Sends a message that arrives at `handle_cast`.
     pub fn cast(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
-        let body = body.encode()?;
-        self.effects.push(wit::Effect::Cast(wit::Message {
-            to: to.into().into(),
-            body,
-        }));
+        let to = to.into();
+        let body = encoded(&mut self.scratch, body)?;
+        let to = to.wire();
+        self.effects.push(&Effect::Cast(wit::Message { to, body }));
         Ok(())
     }
 
@@ -146,23 +158,30 @@ impl Cx {
         cookie: &impl Message,
         timeout: Duration,
     ) -> Result<Id, String> {
-        let (body, cookie) = (body.encode()?, cookie.encode()?);
-        let id = self.fresh_id();
-        let timeout = milliseconds(timeout);
-        self.effects.push(wit::Effect::Request(wit::Ask {
+        let (to, id) = (to.into(), self.fresh_id());
+        self.scratch.clear();
+        body.encode_into(&mut self.scratch)?;
+        let at = self.scratch.len();
+        cookie.encode_into(&mut self.scratch)?;
+        let (body, cookie) = self.scratch.split_at(at);
+        self.effects.push(&Effect::Request(wit::Ask {
             id: id.0,
-            to: to.into().into(),
+            to: to.wire(),
             body,
             cookie,
-            timeout,
+            timeout: milliseconds(timeout),
         }));
         Ok(id)
     }
 
     /// Answers a call whose handler returned none.
     pub fn reply(&mut self, to: ReplyTo, reply: &impl Message) -> Result<(), String> {
-        let body = reply.encode()?;
-        self.answer(to, body);
+        let body = encoded(&mut self.scratch, reply)?;
+        self.effects.push(&Effect::Reply(wit::Answer {
+            caller: to.caller.0,
+            id: to.id.0,
+            body,
+        }));
         Ok(())
     }
 
@@ -173,81 +192,76 @@ impl Cx {
         let args = serde_json::to_vec(&spawn.args)
             .map_err(|error| format!("arguments that are no JSON: {error}"))?;
         let pid = self.lookups.reserve();
-        self.effects.push(wit::Effect::Spawn(wit::Spawn {
+        self.push(Effect::Spawn(wit::Spawn {
             pid,
-            module: spawn.module.to_owned(),
-            args,
-            name: spawn.name.map(str::to_owned),
+            module: spawn.module,
+            args: &args,
+            name: spawn.name,
             monitor: spawn.monitor,
             link: spawn.link,
-            under: spawn.under.map(str::to_owned),
+            under: spawn.under,
         }));
         Ok(Pid(pid))
     }
 
     /// Asks for a name; `handle_registered` learns who holds it.
     pub fn register(&mut self, name: &str) {
-        self.effects.push(wit::Effect::Register(name.to_owned()));
+        self.push(Effect::Register(name));
     }
 
     /// Gives a name up.
     pub fn unregister(&mut self, name: &str) {
-        self.effects.push(wit::Effect::Unregister(name.to_owned()));
+        self.push(Effect::Unregister(name));
     }
 
     /// Asks to be told, at `handle_down`, when that actor ends.
     pub fn monitor(&mut self, pid: Pid) {
-        self.effects.push(wit::Effect::Monitor(pid.0));
+        self.push(Effect::Monitor(pid.0));
     }
 
     /// Takes `monitor` back.
     pub fn demonitor(&mut self, pid: Pid) {
-        self.effects.push(wit::Effect::Demonitor(pid.0));
+        self.push(Effect::Demonitor(pid.0));
     }
 
     /// The end of one is the end of the other, unless that one traps exits or the reason is `normal`.
     pub fn link(&mut self, pid: Pid) {
-        self.effects.push(wit::Effect::Link(pid.0));
+        self.push(Effect::Link(pid.0));
     }
 
     /// Takes `link` back, for both.
     pub fn unlink(&mut self, pid: Pid) {
-        self.effects.push(wit::Effect::Unlink(pid.0));
+        self.push(Effect::Unlink(pid.0));
     }
 
     /// Whether exit signals arrive at `handle_exit` instead of ending this actor.
     pub fn trap_exit(&mut self, on: bool) {
-        self.effects.push(wit::Effect::TrapExit(on));
+        self.push(Effect::TrapExit(on));
     }
 
     /// Sends an exit signal. `kill` cannot be trapped.
     pub fn exit(&mut self, to: Pid, reason: &str) {
-        self.effects.push(wit::Effect::Exit(wit::ExitSignal {
-            to: to.0,
-            reason: reason.to_owned(),
-        }));
+        self.push(Effect::Exit(wit::ExitSignal { to: to.0, reason }));
     }
 
     /// Lets a supervisor end one of its children and keep it ended.
     pub fn stop_child(&mut self, supervisor: &str, child: impl Into<Dest>) {
-        self.effects
-            .push(wit::Effect::StopChild(order(supervisor, child.into())));
+        self.push(Effect::StopChild(order(supervisor, &child.into())));
     }
 
     /// Lets a supervisor start a child again that was ended.
     pub fn restart_child(&mut self, supervisor: &str, child: impl Into<Dest>) {
-        self.effects
-            .push(wit::Effect::RestartChild(order(supervisor, child.into())));
+        self.push(Effect::RestartChild(order(supervisor, &child.into())));
     }
 
     /// Makes this actor a member of a process group, once more if it is one already.
     pub fn join(&mut self, group: &str) {
-        self.effects.push(wit::Effect::Join(group.to_owned()));
+        self.push(Effect::Join(group));
     }
 
     /// Takes one `join` back.
     pub fn leave(&mut self, group: &str) {
-        self.effects.push(wit::Effect::Leave(group.to_owned()));
+        self.push(Effect::Leave(group));
     }
 
     /// Ends this actor after this handler. `normal` and `shutdown` are ordinary ends; any other reason is a failure to
@@ -260,12 +274,11 @@ impl Cx {
 
     /// `handle_timer` runs once, this much later, with the body. Whole milliseconds, rounded up.
     pub fn start_timer(&mut self, after: Duration, body: &impl Message) -> Result<Id, String> {
-        let body = body.encode()?;
         let id = self.fresh_id();
-        let after_ms = milliseconds(after);
-        self.effects.push(wit::Effect::StartTimer(wit::StartTimer {
+        let body = encoded(&mut self.scratch, body)?;
+        self.effects.push(&Effect::StartTimer(wit::StartTimer {
             id: id.0,
-            after_ms,
+            after_ms: milliseconds(after),
             body,
         }));
         Ok(id)
@@ -273,7 +286,7 @@ impl Cx {
 
     /// Stops a timer; one that is already in the mailbox still arrives.
     pub fn cancel_timer(&mut self, id: Id) {
-        self.effects.push(wit::Effect::CancelTimer(id.0));
+        self.push(Effect::CancelTimer(id.0));
     }
 
     // ---- sockets ----
@@ -281,8 +294,7 @@ impl Cx {
     /// Opens a TCP listener; port 0 lets the host choose. `handle_socket` gets the outcome.
     pub fn listen(&mut self, port: u16) -> Id {
         let id = self.fresh_id();
-        self.effects
-            .push(wit::Effect::Listen(wit::Listen { id: id.0, port }));
+        self.push(Effect::Listen(wit::Listen { id: id.0, port }));
         id
     }
 
@@ -290,9 +302,9 @@ impl Cx {
     /// time to the runtime.
     pub fn connect(&mut self, host: &str, port: u16, timeout: Duration) -> Id {
         let id = self.fresh_id();
-        self.effects.push(wit::Effect::Connect(wit::Connect {
+        self.push(Effect::Connect(wit::Connect {
             id: id.0,
-            host: host.to_owned(),
+            host,
             port,
             timeout: milliseconds(timeout),
         }));
@@ -301,15 +313,15 @@ impl Cx {
 
     /// Writes all the bytes, after those written before.
     pub fn write(&mut self, socket: Socket, bytes: impl Into<Vec<u8>>) {
-        self.effects.push(wit::Effect::Write(wit::Write {
+        self.push(Effect::Write(wit::Write {
             socket: socket.0,
-            bytes: bytes.into(),
+            bytes: &bytes.into(),
         }));
     }
 
     /// How much the host reads on its own.
     pub fn set_active(&mut self, socket: Socket, mode: Active) {
-        self.effects.push(wit::Effect::SetActive(wit::SetActive {
+        self.push(Effect::SetActive(wit::SetActive {
             socket: socket.0,
             mode: mode.into(),
         }));
@@ -317,7 +329,7 @@ impl Cx {
 
     /// Makes another actor the owner of a socket.
     pub fn give(&mut self, socket: Socket, to: Pid) {
-        self.effects.push(wit::Effect::Give(wit::Give {
+        self.push(Effect::Give(wit::Give {
             socket: socket.0,
             to: to.0,
         }));
@@ -325,7 +337,7 @@ impl Cx {
 
     /// Closes a socket after what was written.
     pub fn close(&mut self, socket: Socket) {
-        self.effects.push(wit::Effect::Close(socket.0));
+        self.push(Effect::Close(socket.0));
     }
 }
 
@@ -383,9 +395,16 @@ impl<'a, A: Serialize> Spawn<'a, A> {
     }
 }
 
-fn order(supervisor: &str, child: Dest) -> wit::ChildOrder {
+/// The bytes of a message, in a buffer used again and again.
+fn encoded<'b>(buffer: &'b mut Vec<u8>, message: &impl Message) -> Result<&'b [u8], String> {
+    buffer.clear();
+    message.encode_into(buffer)?;
+    Ok(buffer)
+}
+
+fn order<'a>(supervisor: &'a str, child: &'a Dest) -> wit::ChildOrder<&'a str> {
     wit::ChildOrder {
-        supervisor: supervisor.to_owned(),
+        supervisor,
         child: match child {
             Dest::Pid(pid) => wit::Child::Pid(pid.0),
             Dest::Name(name) => wit::Child::Name(name),

@@ -1,8 +1,8 @@
 //! The nouns of an actor's world, with types of their own where the contract has numbers: so a socket cannot be passed
 //! for a pid. All of them can be part of a state. They mean something on one node only, while it runs.
 
-use crate::bindings::midflight::actor::types as wit;
 use crate::codec::{Body, Message};
+use crate::wit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -51,9 +51,9 @@ impl From<String> for Dest {
         Dest::Name(name)
     }
 }
-impl From<Dest> for wit::Dest {
-    fn from(dest: Dest) -> wit::Dest {
-        match dest {
+impl Dest {
+    pub(crate) fn wire(&self) -> wit::Dest<&str> {
+        match self {
             Dest::Pid(pid) => wit::Dest::Pid(pid.0),
             Dest::Name(name) => wit::Dest::Name(name),
         }
@@ -151,8 +151,8 @@ pub enum SocketEvent<'a> {
     },
 }
 
-impl<'a> From<&'a wit::SocketEvent> for SocketEvent<'a> {
-    fn from(event: &'a wit::SocketEvent) -> SocketEvent<'a> {
+impl<'a> From<wit::SocketEvent<&'a [u8], &'a str>> for SocketEvent<'a> {
+    fn from(event: wit::SocketEvent<&'a [u8], &'a str>) -> SocketEvent<'a> {
         match event {
             wit::SocketEvent::Listening(e) => SocketEvent::Listening {
                 id: Id(e.id),
@@ -162,32 +162,32 @@ impl<'a> From<&'a wit::SocketEvent> for SocketEvent<'a> {
             wit::SocketEvent::ListenFailed(e) => SocketEvent::ListenFailed {
                 id: Id(e.id),
                 port: e.port,
-                reason: &e.reason,
+                reason: e.reason,
             },
             wit::SocketEvent::Accepted(e) => SocketEvent::Accepted {
                 listener: Socket(e.listener),
                 socket: Socket(e.socket),
-                peer: &e.peer,
+                peer: e.peer,
             },
             wit::SocketEvent::Connected(e) => SocketEvent::Connected {
                 id: Id(e.id),
                 socket: Socket(e.socket),
-                peer: &e.peer,
+                peer: e.peer,
             },
             wit::SocketEvent::ConnectFailed(e) => SocketEvent::ConnectFailed {
                 id: Id(e.id),
-                reason: &e.reason,
+                reason: e.reason,
             },
             wit::SocketEvent::Data(e) => SocketEvent::Data {
                 socket: Socket(e.socket),
-                bytes: &e.bytes,
+                bytes: e.bytes,
             },
             wit::SocketEvent::Passive(socket) => SocketEvent::Passive {
-                socket: Socket(*socket),
+                socket: Socket(socket),
             },
             wit::SocketEvent::Closed(e) => SocketEvent::Closed {
                 socket: Socket(e.socket),
-                reason: &e.reason,
+                reason: e.reason,
             },
         }
     }
@@ -240,15 +240,15 @@ impl Response<'_> {
     }
 }
 
-impl<'a> From<&'a wit::Response> for Response<'a> {
-    fn from(response: &'a wit::Response) -> Response<'a> {
+impl<'a> From<wit::Response<&'a [u8], &'a str>> for Response<'a> {
+    fn from(response: wit::Response<&'a [u8], &'a str>) -> Response<'a> {
         Response {
             id: Id(response.id),
-            cookie: Body(&response.cookie),
-            issued_by: response.issued_by.as_deref(),
-            outcome: match &response.outcome {
+            cookie: Body(response.cookie),
+            issued_by: response.issued_by,
+            outcome: match response.outcome {
                 Ok(body) => Ok(Body(body)),
-                Err(wit::RequestError::Down(reason)) => Err(RequestError::Down(reason.clone())),
+                Err(wit::RequestError::Down(reason)) => Err(RequestError::Down(reason.to_owned())),
                 Err(wit::RequestError::Timeout) => Err(RequestError::Timeout),
                 Err(wit::RequestError::Overflow) => Err(RequestError::Overflow),
                 Err(wit::RequestError::Restored) => Err(RequestError::Restored),

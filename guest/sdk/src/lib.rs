@@ -63,8 +63,8 @@ pub use module::Module;
 pub use stable::Stable;
 
 /// The contract's own records, for `convert_event` and `redeliver`.
-pub use bindings::midflight::actor::types as wit;
-pub use bindings::{Direction, Event};
+pub use midflight_contract as wit;
+pub use midflight_contract::{Direction, Event};
 /// The serde that `#[state]` and `#[message]` derive with.
 pub use serde;
 /// JSON values, for arguments and `extra` whose shape is not fixed.

@@ -9,145 +9,83 @@
 //! needs no second run: nothing changed.
 
 use crate::actor::GenServer;
-use crate::bindings::midflight::actor::types as wit;
-use crate::bindings::{Batch, Direction, Effect, Envelope, Event, Guest, Migrated, Started};
+use crate::bindings::Guest;
 use crate::change::{Change, OldState};
 use crate::codec::{Body, Json, Message, decode, encode_into};
 use crate::cx::Cx;
 use crate::event::{Id, Pid, ReplyTo};
 use crate::host;
+use crate::wit::{
+    self, Apply, CodeChange, ConvertEvent, Direction, Event, Init, Migrated, Next, Reader, Started,
+    Steps, Terminate, Wire,
+};
 use std::marker::PhantomData;
 
 /// The module whose actors are `A`; [`export!`](crate::export) exports it.
 pub struct Module<A>(PhantomData<A>);
 
+/// The host's frames are trusted to be frames: one that is none is a trap.
+const NO_FRAME: &str = "the host sent a frame of another contract";
+
+fn read<'a, T: Wire<'a>>(frame: &'a [u8]) -> T {
+    wit::decode(frame, u32::MAX).expect(NO_FRAME)
+}
+
+fn frame<'a>(value: &impl Wire<'a>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    wit::encode(value, &mut out);
+    out
+}
+
 impl<A: GenServer> Guest for Module<A> {
-    fn init(c: wit::Cx, args: Vec<u8>) -> Result<Started, String> {
-        hook();
-        let args = Json(&args)
-            .decode()
-            .map_err(|error| format!("arguments of init: {error}"))?;
-        let mut cx = Cx::new(c);
-        let state = A::init(&mut cx, args)?;
-        if let Some(reason) = cx.take_stop() {
-            return Err(reason);
-        }
-        Ok(Started {
-            state: encode_state(&state, 0)?,
-            effects: cx.take_effects(),
-        })
+    fn init(frame_in: Vec<u8>) -> Vec<u8> {
+        let Init { cx, args } = read(&frame_in);
+        frame(&init::<A>(cx, args))
     }
 
-    fn handle(c: Vec<wit::Cx>, bytes: Vec<u8>, events: Vec<Envelope>) -> Batch {
-        hook();
-        let failed = |error| Batch {
-            steps: Vec::new(),
-            state: None,
-            error: Some(error),
-        };
-        let (Some(first), Ok(mut state)) = (c.first(), decode_state::<A>(&bytes)) else {
-            return failed(match decode_state::<A>(&bytes) {
-                Err(error) => error,
-                Ok(_) => "a batch without events".to_owned(),
-            });
-        };
-        let mut cx = Cx::new(*first);
-        let mut steps = Vec::with_capacity(events.len());
-        let mut error = None;
-        for (c, envelope) in c.iter().zip(&events) {
-            cx.begin(*c, envelope.sender);
-            if let Err(reason) = dispatch::<A>(&mut cx, &mut state, &envelope.body) {
-                error = Some(reason);
-                break;
-            }
-            let next = cx.take_stop().map_or(wit::Next::Continue, wit::Next::Stop);
-            let stops = matches!(next, wit::Next::Stop(_));
-            steps.push(wit::Step {
-                effects: cx.take_effects(),
-                next,
-            });
-            if stops {
-                break;
-            }
-        }
-        if steps.is_empty() {
-            return Batch {
-                steps,
-                state: None,
-                error,
-            };
-        }
-        if error.is_some() {
-            cx.lookups.replay();
-            state = match run_again::<A>(&mut cx, &bytes, &c, &events[..steps.len()]) {
-                Ok(state) => state,
-                Err(_) => host::diverged(),
-            };
-        }
-        match encode_state(&state, bytes.len() + 16) {
-            Ok(state) if state == bytes => Batch {
-                steps,
-                state: None,
-                error,
-            },
-            Ok(state) => Batch {
-                steps,
-                state: Some(state),
-                error,
-            },
-            Err(error) => failed(error),
-        }
+    fn handle(frame_in: Vec<u8>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        handle::<A>(&frame_in, &mut out);
+        out
     }
 
-    fn code_change(
-        d: Direction,
-        vsn: String,
-        extra: Vec<u8>,
-        items: Vec<(wit::Cx, Vec<u8>)>,
-    ) -> Vec<Result<Migrated, String>> {
-        hook();
-        let migrate = |(c, bytes): (wit::Cx, Vec<u8>)| {
-            let mut change = Change::new(c, &vsn, &extra);
-            let state = match d {
-                Direction::Up => encode_state(
-                    &A::code_change(&mut change, OldState(&bytes))?,
-                    bytes.len() + 16,
-                )?,
-                Direction::Down => A::code_change_down(&mut change, decode_state::<A>(&bytes)?)?.0,
-            };
-            Ok(Migrated {
-                state,
-                redeliver: change.into_redeliver(),
-            })
-        };
-        items.into_iter().map(migrate).collect()
+    fn code_change(frame_in: Vec<u8>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(frame_in.len());
+        code_change::<A>(&frame_in, &mut out);
+        out
     }
 
-    fn convert_event(d: Direction, vsn: String, e: Event) -> Result<Option<Event>, String> {
+    fn convert_event(frame_in: Vec<u8>) -> Vec<u8> {
         hook();
-        A::convert_event(d, &vsn, e)
+        let ConvertEvent::<Vec<u8>> {
+            direction,
+            vsn,
+            event,
+        } = read(&frame_in);
+        frame(&A::convert_event(direction, &vsn, event))
+    }
+
+    fn apply(frame_in: Vec<u8>) -> Vec<u8> {
+        hook();
+        let Apply { cx, name, args } = read(&frame_in);
+        let mut cx = Cx::new(cx);
+        frame(&A::apply(&mut cx, name, Json(args)).map(|()| cx.effects().to_vec()))
+    }
+
+    fn terminate(frame_in: Vec<u8>) -> Vec<u8> {
+        hook();
+        let Terminate { cx, reason, state } = read(&frame_in);
+        let mut cx = Cx::new(cx);
+        match decode_state::<A>(state) {
+            Ok(state) => A::terminate(&mut cx, reason, &state),
+            Err(error) => cx.log(host::Level::Error, &error),
+        }
+        frame(&cx.effects().to_vec())
     }
 
     fn on_load(config: Vec<u8>) -> Result<(), String> {
         hook();
         A::on_load(Json(&config))
-    }
-
-    fn apply(c: wit::Cx, name: String, args: Vec<u8>) -> Result<Vec<Effect>, String> {
-        hook();
-        let mut cx = Cx::new(c);
-        A::apply(&mut cx, &name, Json(&args))?;
-        Ok(cx.take_effects())
-    }
-
-    fn terminate(c: wit::Cx, reason: String, state: Vec<u8>) -> Vec<Effect> {
-        hook();
-        let mut cx = Cx::new(c);
-        match decode_state::<A>(&state) {
-            Ok(state) => A::terminate(&mut cx, &reason, &state),
-            Err(error) => cx.log(host::Level::Error, &error),
-        }
-        cx.take_effects()
     }
 
     fn describe(state: Vec<u8>, max: u32) -> Result<String, String> {
@@ -166,44 +104,144 @@ impl<A: GenServer> Guest for Module<A> {
     fn parse(text: String) -> Result<Vec<u8>, String> {
         hook();
         let state: A::State = Json(text.as_bytes()).decode()?;
-        encode_state(&state, 0)
+        let mut bytes = Vec::new();
+        encode_state(&state, &mut bytes)?;
+        Ok(bytes)
     }
+}
+
+fn init<A: GenServer>(cx: wit::Cx, args: &[u8]) -> Result<Started, String> {
+    hook();
+    let args = Json(args)
+        .decode()
+        .map_err(|error| format!("arguments of init: {error}"))?;
+    let mut cx = Cx::new(cx);
+    let state = A::init(&mut cx, args)?;
+    if let Some(reason) = cx.take_stop() {
+        return Err(reason);
+    }
+    let mut bytes = Vec::new();
+    encode_state(&state, &mut bytes)?;
+    Ok(Started {
+        state: bytes,
+        effects: cx.effects().to_vec(),
+    })
+}
+
+/// From the frame of a `Handle` to that of a `Batch`.
+pub(crate) fn handle<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
+    hook();
+    let mut events = Reader::new(frame, u32::MAX).expect(NO_FRAME);
+    let before = <&[u8]>::take(&mut events).expect(NO_FRAME);
+    let count = events.count().expect(NO_FRAME);
+    let first = events;
+    let mut steps = Steps::new(out);
+    let mut state = match decode_state::<A>(before) {
+        Ok(state) => state,
+        Err(error) => return steps.end_unchanged(Some(&error)),
+    };
+    let mut cx = Cx::idle();
+    let mut error = None;
+    for _ in 0..count {
+        let event = next(&mut cx, &mut events);
+        if let Err(reason) = dispatch::<A>(&mut cx, &mut state, event) {
+            error = Some(reason);
+            break;
+        }
+        let next = cx.take_stop().map_or(Next::Continue, Next::Stop);
+        steps.push(cx.effects(), &next);
+        if matches!(next, Next::Stop(_)) {
+            break;
+        }
+    }
+    if steps.is_empty() {
+        return steps.end_unchanged(error.as_deref());
+    }
+    if error.is_some() {
+        cx.lookups.replay();
+        state = match run_again::<A>(&mut cx, before, first, steps.len()) {
+            Ok(state) => state,
+            Err(_) => host::diverged(),
+        };
+    }
+    let written = steps.end(before, error.as_deref(), |out| encode_state(&state, out));
+    if let Err(error) = written {
+        Steps::new(out).end_unchanged(Some(&error));
+    }
+}
+
+/// From the frame of a [`CodeChange`] to that of its results.
+pub(crate) fn code_change<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
+    hook();
+    let CodeChange::<&[u8], &str> {
+        direction,
+        vsn,
+        extra,
+        items,
+    } = read(frame);
+    let migrate = |(cx, bytes): (wit::Cx, &[u8])| {
+        let mut change = Change::new(cx, vsn, extra);
+        let state = match direction {
+            Direction::Up => {
+                let mut state = Vec::with_capacity(bytes.len() + 16);
+                encode_state(&A::code_change(&mut change, OldState(bytes))?, &mut state)?;
+                state
+            }
+            Direction::Down => A::code_change_down(&mut change, decode_state::<A>(bytes)?)?.0,
+        };
+        Ok(Migrated {
+            state,
+            redeliver: change.into_redeliver(),
+        })
+    };
+    let results: Vec<Result<Migrated, String>> = items.into_iter().map(migrate).collect();
+    wit::encode(&results, out);
+}
+
+/// Turns to the next event of a batch.
+fn next<'a>(cx: &mut Cx, events: &mut Reader<'a>) -> Event<&'a [u8], &'a str> {
+    let (view, envelope) = <(wit::Cx, wit::Envelope<&[u8], &str>)>::take(events).expect(NO_FRAME);
+    cx.begin(view, envelope.sender);
+    envelope.body
 }
 
 fn decode_state<A: GenServer>(bytes: &[u8]) -> Result<A::State, String> {
     decode(bytes).map_err(|error| format!("the state has another shape than this code's: {error}"))
 }
 
-fn encode_state<S: serde::Serialize>(state: &S, capacity: usize) -> Result<Vec<u8>, String> {
-    encode_into(state, Vec::with_capacity(capacity)).map_err(|error| format!("the state {error}"))
+fn encode_state<S: serde::Serialize>(state: &S, out: &mut Vec<u8>) -> Result<(), String> {
+    encode_into(state, out).map_err(|error| format!("the state {error}"))
 }
 
 fn run_again<A: GenServer>(
     cx: &mut Cx,
     state: &[u8],
-    c: &[wit::Cx],
-    events: &[Envelope],
+    mut events: Reader<'_>,
+    count: usize,
 ) -> Result<A::State, String> {
     let mut state = decode_state::<A>(state)?;
-    for (c, envelope) in c.iter().zip(events) {
-        cx.begin(*c, envelope.sender);
-        dispatch::<A>(cx, &mut state, &envelope.body)?;
+    for _ in 0..count {
+        let event = next(cx, &mut events);
+        dispatch::<A>(cx, &mut state, event)?;
     }
     Ok(state)
 }
 
-fn dispatch<A: GenServer>(cx: &mut Cx, state: &mut A::State, event: &Event) -> Result<(), String> {
+fn dispatch<A: GenServer>(
+    cx: &mut Cx,
+    state: &mut A::State,
+    event: Event<&[u8], &str>,
+) -> Result<(), String> {
     match event {
         Event::Call(request) => {
             let from = ReplyTo {
                 caller: Pid(request.caller),
                 id: Id(request.id),
             };
-            let call = A::Call::decode(&request.body)
+            let call = A::Call::decode(request.body)
                 .map_err(|error| format!("a call that is none here: {error}"))?;
             if let Some(reply) = A::handle_call(cx, state, call, from)? {
-                let body = reply.encode()?;
-                cx.answer(from, body);
+                cx.reply(from, &reply)?;
             }
             Ok(())
         }
@@ -213,13 +251,13 @@ fn dispatch<A: GenServer>(cx: &mut Cx, state: &mut A::State, event: &Event) -> R
             A::handle_cast(cx, state, cast)
         }
         Event::Info(body) => A::handle_info(cx, state, Body(body)),
-        Event::Timer(timer) => A::handle_timer(cx, state, Id(timer.id), Body(&timer.body)),
+        Event::Timer(timer) => A::handle_timer(cx, state, Id(timer.id), Body(timer.body)),
         Event::Response(response) => A::handle_response(cx, state, response.into()),
-        Event::Down(down) => A::handle_down(cx, state, Pid(down.pid), &down.reason),
-        Event::Exit(exit) => A::handle_exit(cx, state, Pid(exit.pid), &exit.reason),
+        Event::Down(down) => A::handle_down(cx, state, Pid(down.pid), down.reason),
+        Event::Exit(exit) => A::handle_exit(cx, state, Pid(exit.pid), exit.reason),
         Event::Socket(event) => A::handle_socket(cx, state, event.into()),
         Event::Registered(registered) => {
-            A::handle_registered(cx, state, &registered.name, Pid(registered.holder))
+            A::handle_registered(cx, state, registered.name, Pid(registered.holder))
         }
     }
 }

@@ -2,11 +2,12 @@
 //! answers what handlers ask and keeps what they log; it delivers nothing and runs no actor but the one under test.
 
 use crate::GenServer;
-use crate::bindings::midflight::actor::types as wit;
-use crate::bindings::{Batch, Direction, Guest};
+use crate::bindings::Guest;
 use crate::codec::{decode, encode};
 use crate::host::Level;
-use crate::module::Module;
+use crate::module::{self, Module};
+use crate::wit;
+use crate::wit::{Batch, Direction, Event, Migrated, Started, Wire};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
@@ -53,6 +54,63 @@ pub(crate) fn reserve() -> u64 {
     })
 }
 
+fn frame<'a>(value: &impl Wire<'a>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    wit::encode(value, &mut frame);
+    frame
+}
+
+fn read<T: for<'a> Wire<'a>>(frame: &[u8]) -> T {
+    wit::decode(frame, u32::MAX).expect("the module gives frames of its contract")
+}
+
+/// The contract's functions with values for frames.
+impl<A: GenServer> Module<A> {
+    /// The first state.
+    pub fn init(cx: wit::Cx, args: Vec<u8>) -> Result<Started, String> {
+        read(&<Self as Guest>::init(frame(&wit::Init { cx, args })))
+    }
+
+    /// A batch.
+    pub fn handle(state: Vec<u8>, events: Vec<(wit::Cx, wit::Envelope)>) -> Batch {
+        let mut out = Vec::new();
+        module::handle::<A>(&frame(&wit::Handle { state, events }), &mut out);
+        read(&out)
+    }
+
+    /// States of another version.
+    pub fn code_change(
+        direction: Direction,
+        vsn: String,
+        extra: Vec<u8>,
+        items: Vec<(wit::Cx, Vec<u8>)>,
+    ) -> Vec<Result<Migrated, String>> {
+        let change = wit::CodeChange {
+            direction,
+            vsn,
+            extra,
+            items,
+        };
+        let mut out = Vec::new();
+        module::code_change::<A>(&frame(&change), &mut out);
+        read(&out)
+    }
+
+    /// An event of the other side of a patch.
+    pub fn convert_event(
+        direction: Direction,
+        vsn: String,
+        event: Event,
+    ) -> Result<Option<Event>, String> {
+        let convert = wit::ConvertEvent {
+            direction,
+            vsn,
+            event,
+        };
+        read(&<Self as Guest>::convert_event(frame(&convert)))
+    }
+}
+
 /// Actor 7's view of its `n`th event, one second into the node's life, in the year 2000.
 pub fn cx(n: u64) -> wit::Cx {
     let wall = 946_684_800_000_000_000;
@@ -71,15 +129,13 @@ pub fn handle<A: GenServer>(
     events: Vec<wit::Event>,
 ) -> Result<(A::State, Batch), String> {
     let bytes = encode(state)?;
-    let views = (1..=events.len() as u64).map(cx).collect();
-    let events = events
-        .into_iter()
-        .map(|body| wit::Envelope {
-            sender: Some(8),
-            body,
-        })
-        .collect();
-    let batch = Module::<A>::handle(views, bytes.clone(), events);
+    let sender = Some(8);
+    let events = (1..).map(cx).zip(
+        events
+            .into_iter()
+            .map(|body| wit::Envelope { sender, body }),
+    );
+    let batch = Module::<A>::handle(bytes.clone(), events.collect());
     let state = decode(batch.state.as_ref().unwrap_or(&bytes))?;
     Ok((state, batch))
 }

@@ -287,7 +287,6 @@ fn random_numbers_follow_from_the_events_seed() {
 #[test]
 fn init_takes_json_and_can_refuse() {
     use midflight_guest::Module;
-    use midflight_guest::bindings::Guest;
     let init = |args: &str| Module::<Actor>::init(native::cx(1), args.into());
     assert!(init("").is_ok_and(|started| started.effects.is_empty()));
     assert!(init("3").is_ok());

@@ -1,6 +1,5 @@
 //! What a patch may expect of an actor's migration.
 
-use midflight_guest::bindings::Guest;
 use midflight_guest::native::{self, down, up};
 use midflight_guest::serde::Deserialize;
 use midflight_guest::{

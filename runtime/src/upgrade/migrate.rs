@@ -115,7 +115,7 @@ struct Job<'a> {
 #[derive(Default)]
 struct Chunk {
     pids: Vec<Pid>,
-    items: Vec<(Cx, Vec<u8>)>,
+    items: Vec<(Cx, State)>,
 }
 
 impl Job<'_> {
@@ -209,7 +209,7 @@ impl Job<'_> {
         };
         let chunk = chunks.entry(body.module).or_default();
         chunk.pids.push(pid);
-        chunk.items.push((cx, body.state.to_vec()));
+        chunk.items.push((cx, body.state.clone()));
     }
 
     fn place(&self, pid: Pid, shadow: &mut Shadow, staged: Staged) {
@@ -313,7 +313,7 @@ impl Job<'_> {
         &self,
         instances: &mut Instances,
         change: &Change,
-        items: &[(Cx, Vec<u8>)],
+        items: &[(Cx, State)],
     ) -> Vec<Result<Migrated, String>> {
         match self.try_call(instances, change, items) {
             Ok(results) => results,
@@ -339,7 +339,7 @@ impl Job<'_> {
         &self,
         instances: &mut Instances,
         change: &Change,
-        items: &[(Cx, Vec<u8>)],
+        items: &[(Cx, State)],
     ) -> Result<Vec<Result<Migrated, String>>, Fault> {
         let forward = matches!(self.goal, Goal::Forward);
         let up = forward == (self.txn.direction == Direction::Up);
