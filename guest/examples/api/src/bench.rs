@@ -3,3 +3,6 @@
 
 /// The answer to a call.
 pub type Reply = u64;
+
+/// A cast that the actor passes on to itself, so that its state never stops changing.
+pub const AGAIN: &[u8] = b"again";

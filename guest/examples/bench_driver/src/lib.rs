@@ -4,15 +4,16 @@
 //! ```text
 //! {"casts": N, "target": NAME or PID, "size": 64}    N casts, then an empty call to know that all arrived
 //! {"calls": N, "target": NAME or PID, "size": 64}    N calls, one after the other
+//! {"spawns": N, "start": SUM, "busy": false}         N actors of module `bench`; busy ones never stop changing their state
 //! answer: {"ns": elapsed, "sum": the target's last answer}, or {"error": REASON}
 //! ```
 //!
-//! Casts go out 100 a handler, and after each thousand an empty call waits for the target, whose mailbox is bounded.
+//! Casts and spawns go out 100 a handler, and after each thousand an empty call waits for the target, whose mailbox is bounded.
 
-use api::bench::Reply;
+use api::bench::{AGAIN, Reply};
 use midflight_guest::serde::Deserialize;
 use midflight_guest::serde_json::{self, Value, json};
-use midflight_guest::{Cx, GenServer, NoArgs, Pid, Raw, ReplyTo, Response, message, state};
+use midflight_guest::{Cx, GenServer, NoArgs, Pid, Raw, ReplyTo, Response, Spawn, message, state};
 use std::time::Duration;
 
 const CASTS_A_HANDLER: u64 = 100;
@@ -23,6 +24,12 @@ const CASTS_A_WINDOW: u64 = 1000;
 struct Order {
     casts: Option<u64>,
     calls: Option<u64>,
+    spawns: Option<u64>,
+    #[serde(default)]
+    start: u64,
+    #[serde(default)]
+    busy: bool,
+    #[serde(default)]
     target: Value,
     #[serde(default = "usual_size")]
     size: u32,
@@ -39,6 +46,9 @@ struct Job {
     body: Vec<u8>,
     casts_left: u64,
     calls_left: u64,
+    spawns_left: u64,
+    start: u64,
+    busy: bool,
     /// Nanoseconds since the node started.
     began: u64,
 }
@@ -111,6 +121,7 @@ fn job(cx: &mut Cx, order: &[u8], from: ReplyTo) -> Result<Job, String> {
             .whereis(name)
             .ok_or_else(|| format!("nobody is registered as {name}"))?,
         (_, Some(pid)) => Pid(pid),
+        _ if order.spawns.is_some() => cx.me(),
         _ => return Err("the target is neither a name nor a pid".to_owned()),
     };
     Ok(Job {
@@ -119,12 +130,30 @@ fn job(cx: &mut Cx, order: &[u8], from: ReplyTo) -> Result<Job, String> {
         body: vec![1; order.size as usize],
         casts_left: order.casts.unwrap_or(0),
         calls_left: order.calls.unwrap_or(0),
+        spawns_left: order.spawns.unwrap_or(0),
+        start: order.start,
+        busy: order.busy,
         began: cx.now_mono(),
     })
 }
 
 /// Sends what may be sent now; what comes back calls this again.
 fn advance(cx: &mut Cx, job: &mut Job) -> Result<(), String> {
+    if job.spawns_left > 0 {
+        let now = job.spawns_left.min(CASTS_A_HANDLER);
+        for _ in 0..now {
+            job.target = cx.spawn(Spawn::new("bench", job.start))?;
+            if job.busy {
+                cx.cast(job.target, &Raw(AGAIN.to_vec()))?;
+            }
+        }
+        job.spawns_left -= now;
+        // The call waits behind the last one's init.
+        return match job.spawns_left {
+            0 => ask(cx, job, Raw::default()),
+            _ => cx.cast(cx.me(), &Cast::Go),
+        };
+    }
     if job.casts_left > 0 {
         let body = Raw(job.body.clone());
         let now = job.casts_left.min(CASTS_A_HANDLER);

@@ -1,7 +1,7 @@
 //! The benchmark's actor, version 2.0.0: its state is a record of the sum, the sum at the migration and when that was.
 
-use api::bench::Reply;
-use midflight_guest::{Change, Cx, Downgraded, GenServer, NoArgs, OldState, Raw, ReplyTo, state};
+use api::bench::{AGAIN, Reply};
+use midflight_guest::{Change, Cx, Downgraded, GenServer, OldState, Raw, ReplyTo, state};
 
 #[state]
 #[derive(Default)]
@@ -16,18 +16,25 @@ struct Bench;
 
 impl GenServer for Bench {
     type State = Record;
-    type Args = NoArgs;
+    /// The first sum.
+    type Args = Option<u64>;
     type Call = Raw;
     type Reply = Reply;
     type Cast = Raw;
 
-    fn init(_: &mut Cx, _: NoArgs) -> Result<Record, String> {
-        Ok(Record::default())
+    fn init(_: &mut Cx, first: Option<u64>) -> Result<Record, String> {
+        Ok(Record {
+            sum: first.unwrap_or(0),
+            ..Record::default()
+        })
     }
 
-    fn handle_cast(_: &mut Cx, state: &mut Record, Raw(bytes): Raw) -> Result<(), String> {
-        state.sum += bytes.len() as u64;
-        Ok(())
+    fn handle_cast(cx: &mut Cx, state: &mut Record, cast: Raw) -> Result<(), String> {
+        state.sum += cast.0.len() as u64;
+        match cast.0 == AGAIN {
+            true => cx.cast(cx.me(), &cast),
+            false => Ok(()),
+        }
     }
 
     fn handle_call(
