@@ -5,7 +5,6 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     bindings::{Envelope, Event, SocketEvent},
-    boot::Root,
     groups::Membership,
     net::Window,
     table::Pid,
@@ -119,8 +118,6 @@ pub(crate) struct Birth {
 #[derive(Default, Clone)]
 pub(crate) struct Extras {
     pub(crate) name: Option<Arc<str>>,
-    /// Started, and restarted, by the release.
-    pub(crate) root: Option<(Arc<Root>, u32)>,
     /// Calls taken and not answered: caller and id.
     pub(crate) owed: Vec<(Pid, u64)>,
     /// Whom it watches.

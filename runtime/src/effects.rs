@@ -6,10 +6,14 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use crate::{
     Limits,
     actor::{Birth, Body, Extras, HOST, Item, Run},
-    bindings::{Dest, Down, Effect, Envelope, Event, Registered, RequestError, Response, Spawn},
+    bindings::{
+        Child, ChildOrder, Dest, Down, Effect, Envelope, Event, Registered, RequestError, Response,
+        Spawn,
+    },
     groups::MEMBERSHIPS,
     node::{Shared, Undelivered},
     requests::Pending,
+    supervise::{ChildRef, Order, Seat},
     table::Pid,
 };
 
@@ -273,7 +277,9 @@ impl Release<'_> {
                 }
             }
             Effect::Exit(signal) => shared.exit(signal.to, &signal.reason, pid),
-            Effect::StopChild(_) | Effect::RestartChild(_) | Effect::Connect(_) => {}
+            Effect::StopChild(order) => self.child_order(order, Order::terminate),
+            Effect::RestartChild(order) => self.child_order(order, Order::restart),
+            Effect::Connect(_) => {}
             Effect::SetActive(set) => shared.net.set_active(set.socket, set.mode),
             Effect::Give(give) => shared.net.give(give.socket, pid, give.to),
             Effect::Close(socket) => shared.net.close(socket),
@@ -302,7 +308,7 @@ impl Release<'_> {
         }
     }
 
-    fn spawn(&mut self, spawn: Spawn) {
+    fn spawn(&mut self, mut spawn: Spawn) {
         let (shared, pid) = (self.shared, self.pid);
         let Some(module) = shared.code.module_named(&spawn.module) else {
             return;
@@ -314,13 +320,19 @@ impl Release<'_> {
             shared.link(pid, spawn.pid, true);
         }
         self.reserved.retain(|&r| r != spawn.pid);
-        let name: Option<Arc<str>> = spawn.name.map(Into::into);
-        let birth = Birth {
-            args: spawn.args,
-            parent: Some(pid),
-            linked: spawn.link,
-        };
-        match give_birth(shared, spawn.pid, &module, name, birth, None) {
+        let placed = shared.supervision.place(shared, pid, &mut spawn);
+        let born = placed.and_then(|seat| {
+            let name: Option<Arc<str>> = spawn.name.map(Into::into);
+            let birth = Birth {
+                args: spawn.args,
+                parent: Some(pid),
+                linked: spawn.link,
+            };
+            give_birth(shared, spawn.pid, &module, name, birth, seat).inspect_err(|_| {
+                shared.supervision.disown(shared, spawn.pid, seat);
+            })
+        });
+        match born {
             Ok(()) => self.born.push(spawn.pid),
             Err(reason) => {
                 shared.monitors.remove(spawn.pid, pid);
@@ -336,6 +348,17 @@ impl Release<'_> {
             }
         }
     }
+
+    fn child_order(&self, order: ChildOrder, what: fn(ChildRef) -> Order) {
+        let child = match order.child {
+            Child::Pid(pid) => ChildRef::Pid(pid),
+            Child::Name(name) => ChildRef::Name(name),
+        };
+        let (shared, supervisor) = (self.shared, order.supervisor);
+        shared
+            .supervision
+            .guest(shared, self.pid, supervisor, what(child));
+    }
 }
 
 /// Puts an actor that is to be initialised into its reserved slot. It is not queued yet.
@@ -345,7 +368,7 @@ pub(crate) fn give_birth(
     module: &crate::code::Module,
     name: Option<Arc<str>>,
     birth: Birth,
-    root: Option<(Arc<crate::boot::Root>, u32)>,
+    seat: Option<Seat>,
 ) -> Result<(), String> {
     let Some(slot) = shared.table.get(pid) else {
         return Err("noproc".into());
@@ -356,13 +379,15 @@ pub(crate) fn give_birth(
         return Err(format!("already_started: the name {name} is taken"));
     }
     let parent = birth.parent.filter(|_| birth.linked);
-    let extras = (name.is_some() || root.is_some() || parent.is_some()).then(|| {
+    let extras = (name.is_some() || parent.is_some()).then(|| {
         let mut extras = Box::<crate::actor::Extras>::default();
         extras.name = name;
-        extras.root = root;
         extras.parent = parent;
         extras
     });
+    if let Some(seat) = seat {
+        slot.kin.sit(seat);
+    }
     let version = module.current.load(std::sync::atomic::Ordering::SeqCst);
     *slot.body.lock() = Some(Body {
         module: module.index,
@@ -395,6 +420,8 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
         mail.pause = crate::actor::Pause::No;
         std::mem::take(&mut mail.queue)
     };
+    // Once the slot is free it may be another actor's.
+    let notice = shared.supervision.leave(shared, pid, &slot.kin);
     shared.table.release(pid);
     if let Some(module) = shared.code.module(body.module) {
         module
@@ -441,7 +468,9 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
     }
     shared.timers.forget(pid);
     shared.net.close_all_of(pid);
-    if let Some((root, index)) = extras.root {
-        crate::boot::ended(shared, &root, index, reason);
+    if let Some(notice) = notice {
+        shared
+            .supervision
+            .ended(notice, pid, reason, body.events > 0);
     }
 }

@@ -97,6 +97,31 @@ pub enum Error {
     /// A call from outside got no answer.
     #[error("actor {actor} gave no answer: {reason}")]
     Call { actor: String, reason: String },
+    /// No supervisor of this name runs.
+    #[error("no supervisor {0}")]
+    NoSupervisor(String),
+    /// A supervisor has no such child.
+    #[error("{supervisor} has no child {child}")]
+    NoChild { supervisor: String, child: String },
+    /// The child is not in the state that the order needs.
+    #[error("child {child} of supervisor {supervisor} is {state}")]
+    ChildState {
+        supervisor: String,
+        child: String,
+        state: &'static str,
+    },
+    /// The node has no such application.
+    #[error("no application {0}")]
+    NoApplication(String),
+    /// The application is not in the state that the order needs.
+    #[error("application {application} is {state}")]
+    ApplicationState {
+        application: String,
+        state: &'static str,
+    },
+    /// The tree that runs cannot become the new one.
+    #[error("the tree of application {application} cannot be changed: {reason}")]
+    Tree { application: String, reason: String },
     /// The machine said no: threads, memory, files.
     #[error("{what}: {reason}")]
     System { what: &'static str, reason: String },
@@ -137,6 +162,12 @@ impl Error {
             Error::Sys { .. } => "MF0315",
             Error::System { .. } => "MF0316",
             Error::Call { .. } => "MF0317",
+            Error::NoSupervisor(_) => "MF0340",
+            Error::NoChild { .. } => "MF0341",
+            Error::ChildState { .. } => "MF0342",
+            Error::NoApplication(_) => "MF0343",
+            Error::ApplicationState { .. } => "MF0344",
+            Error::Tree { .. } => "MF0345",
         }
     }
 
@@ -172,6 +203,16 @@ impl Error {
             }
             Error::MailboxPressure => {
                 "old code runs again; patch at a quieter hour, or raise limits.mailbox"
+            }
+            Error::NoSupervisor(_) => "it may have ended; list the applications and their children",
+            Error::NoChild { .. } => "list the supervisor's children",
+            Error::ChildState { .. } => "end the child first, or leave it as it is",
+            Error::NoApplication(_) => "list the applications of the node",
+            Error::ApplicationState { .. } => {
+                "start or stop it, or the application that it depends on, first"
+            }
+            Error::Tree { .. } => {
+                "give the child another name, or restart the application instead of changing its tree"
             }
             Error::NoActor(_) => "it may have ended; list the actors",
             Error::SysTimeout { .. } => "its handler is still running: ask again",

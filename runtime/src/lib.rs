@@ -23,6 +23,7 @@ mod net;
 mod node;
 mod requests;
 mod sched;
+mod supervise;
 mod sys;
 mod table;
 mod timers;
@@ -33,6 +34,9 @@ mod work;
 pub use error::{ActorFailure, Error, MAX_FAILING};
 pub use limits::Limits;
 pub use node::{Config, Node};
+pub use supervise::{
+    ApplicationState, ApplicationStatus, ChildCounts, ChildKind, ChildRef, ChildStatus,
+};
 pub use sys::{ActorRef, ActorStatus, ModuleStatus};
 pub use upgrade::{Direction, OnDownFailure, Order};
 

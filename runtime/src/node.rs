@@ -27,6 +27,7 @@ use crate::{
     net::Net,
     requests::{Pending, Requests},
     sched::Scheduler,
+    supervise::{self, Supervision},
     table::{Pid, Table},
     timers::{self, Timers},
     turn,
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     pub(crate) timers: Timers,
     pub(crate) sched: Scheduler,
+    pub(crate) supervision: Supervision,
     pub(crate) net: Net,
     /// For each worker: one more than the module whose handler it runs, or 0.
     pub(crate) running: Box<[AtomicU32]>,
@@ -327,6 +329,7 @@ impl Node {
             requests: Requests::default(),
             timers: Timers::default(),
             sched,
+            supervision: Supervision::default(),
             net,
             running: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             counters: Counters::default(),
@@ -352,6 +355,8 @@ impl Node {
             threads.push(worker);
         }
         threads.push(timers::spawn(&shared).map_err(|e| system("the timer thread")(&e))?);
+        let supervisors = supervise::spawn(&shared);
+        threads.push(supervisors.map_err(|e| system("the supervisors' thread")(&e))?);
         threads.push(tick(&shared).map_err(|e| system("the clock thread")(&e))?);
         Ok(Node {
             shared,
@@ -359,7 +364,8 @@ impl Node {
         })
     }
 
-    /// Stops taking connections and lets mailboxes run empty, for at most this long; then everything stops.
+    /// Stops taking connections, lets mailboxes run empty and stops the applications in reverse start order, all of it for
+    /// at most this long; then everything stops.
     /// False: the time was up first.
     pub fn drain(&self, deadline: Duration) -> bool {
         self.shared.net.stop_accepting();
@@ -374,6 +380,7 @@ impl Node {
             };
             std::thread::park_timeout(Duration::from_millis(2));
         }
+        self.shared.stop_applications(end);
         self.shared.net.flush(end);
         self.stop();
         calm >= 3
@@ -383,6 +390,7 @@ impl Node {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.sched.stop();
         self.shared.timers.stop();
+        self.shared.supervision.stop();
         self.shared.net.stop();
         for thread in self.threads.lock().drain(..) {
             // A thread that panicked has said so already.

@@ -8,7 +8,10 @@ use std::sync::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::actor::{Body, Mail};
+use crate::{
+    actor::{Body, Mail},
+    supervise::Kin,
+};
 
 /// An actor of this node. Never zero, never reused while the node lives.
 pub(crate) type Pid = u64;
@@ -23,6 +26,8 @@ pub(crate) const CAPACITY: u32 = CHUNK * CHUNKS;
 pub(crate) struct Slot {
     /// Odd while an actor lives here or is about to; even while the slot is free.
     generation: AtomicU32,
+    /// Whose child it is.
+    pub(crate) kin: Kin,
     /// What waits for it. Locked for moments, by everybody.
     pub(crate) mail: Mutex<Mail>,
     /// What it is. Locked by the worker that runs it for the whole turn.
@@ -58,7 +63,8 @@ impl Table {
         }
     }
 
-    fn slot(&self, index: u32) -> Option<&Slot> {
+    /// A slot that was ever used, whoever lives there.
+    pub(crate) fn slot(&self, index: u32) -> Option<&Slot> {
         let chunk = self.chunks.get((index / CHUNK) as usize)?.get()?;
         chunk.get((index % CHUNK) as usize)
     }
@@ -67,6 +73,12 @@ impl Table {
     pub(crate) fn get(&self, pid: Pid) -> Option<&Slot> {
         let slot = self.slot(pid as u32)?;
         (slot.generation.load(Ordering::Acquire) == (pid >> 32) as u32).then_some(slot)
+    }
+
+    /// A slot, and who lives there now.
+    pub(crate) fn pid_at(&self, index: u32) -> Option<(Pid, &Slot)> {
+        let slot = self.slot(index)?;
+        Some((pid_of(index, slot.generation.load(Ordering::Acquire)), slot))
     }
 
     /// A body whose lock was waited for, if it is still this actor's: the slot may have a new owner by then.

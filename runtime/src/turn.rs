@@ -272,8 +272,8 @@ impl Worker {
             body.shadow = Some(shadow);
         }
         self.release(pid, body, &version, started.effects);
-        if let Some((root, index)) = body.extras.as_ref().and_then(|e| e.root.clone()) {
-            root.started(index, Ok(()));
+        if let Some(slot) = self.shared.table.get(pid) {
+            self.shared.supervision.born(&slot.kin);
         }
         After::Live
     }
@@ -297,9 +297,6 @@ impl Worker {
         if let Some(parent) = birth.parent {
             // Told once by the burial, whether or not it asked to watch; by then the name is free.
             self.shared.monitors.add(pid, parent);
-        }
-        if let Some((root, index)) = body.extras.as_ref().and_then(|e| e.root.clone()) {
-            root.started(index, Err(reason.clone()));
         }
         After::End(reason)
     }
