@@ -7,6 +7,7 @@ use crate::{
     bindings::{Envelope, Event, SocketEvent},
     groups::Membership,
     net::Window,
+    sys::Watch,
     table::Pid,
     upgrade::Shadow,
 };
@@ -65,17 +66,34 @@ pub(crate) enum Run {
     Running,
 }
 
-/// Why an actor is not run although events wait.
+/// Why an actor is not run although events wait: none of these, or any of them at once. Each is lifted by whoever set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Pause {
-    #[default]
-    No,
+pub(crate) struct Pause(u8);
+
+#[allow(non_upper_case_globals)] // they read like the variants of an enum
+impl Pause {
+    pub(crate) const No: Pause = Pause(0);
     /// `sys` suspend.
-    Sys,
+    pub(crate) const Sys: Pause = Pause(1);
     /// A handler failed in probation; the event is at the head of the mailbox.
-    Parked,
+    pub(crate) const Parked: Pause = Pause(2);
     /// A rollback could not migrate it down; it stays on the newer code.
-    Held,
+    pub(crate) const Held: Pause = Pause(4);
+
+    pub(crate) fn has(self, kind: Pause) -> bool {
+        self.0 & kind.0 != 0
+    }
+
+    pub(crate) fn add(&mut self, kind: Pause) {
+        self.0 |= kind.0;
+    }
+
+    /// False: it was not there.
+    pub(crate) fn lift(&mut self, kind: Pause) -> bool {
+        let had = self.has(kind);
+        self.0 &= !kind.0;
+        had
+    }
 }
 
 /// The mailbox. In order, bounded.
@@ -128,6 +146,8 @@ pub(crate) struct Extras {
     pub(crate) trap_exit: bool,
     /// Who spawned it, linked: an exit signal from there ends it also when it traps exits.
     pub(crate) parent: Option<Pid>,
+    /// Statistics or a trace of it, while `sys` has turned one on.
+    pub(crate) watch: Option<Arc<Watch>>,
 }
 
 /// The first id of the event that follows so many: 65,536 are its own, and none of them comes again.

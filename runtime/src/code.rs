@@ -22,6 +22,7 @@ use crate::{
     bindings::{GenServer, GenServerPre},
     cache,
     instance::Door,
+    sys::OfModule,
     table::Pid,
     upgrade::Txn,
 };
@@ -64,6 +65,8 @@ pub(crate) struct Module {
     pub(crate) txn: Mutex<Option<Arc<Txn>>>,
     pub(crate) actors: AtomicU64,
     pub(crate) restarts: AtomicU64,
+    /// Statistics or a trace of all its actors together, while `sys` has turned one on.
+    pub(crate) watch: OfModule,
 }
 
 impl Module {
@@ -211,6 +214,7 @@ impl CodeServer {
             txn: Mutex::default(),
             actors: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            watch: OfModule::default(),
         });
         modules.push(module.clone());
         self.by_name

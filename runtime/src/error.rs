@@ -94,6 +94,23 @@ pub enum Error {
         actor: String,
         reason: String,
     },
+    /// A value given to a `sys` function is out of its bounds.
+    #[error("{0}")]
+    SysArgument(String),
+    /// Some actors of a module did not come to a message boundary in time.
+    #[error(
+        "{call} of module {module}: {late} actors did not come to a message boundary within {timeout:?}; {done} did"
+    )]
+    SysLate {
+        call: &'static str,
+        module: String,
+        done: u64,
+        late: u64,
+        timeout: Duration,
+    },
+    /// The node keeps as many traces as it may.
+    #[error("the node keeps {} traces already", crate::MAX_TRACES)]
+    TooManyTraces,
     /// A call from outside got no answer.
     #[error("actor {actor} gave no answer: {reason}")]
     Call { actor: String, reason: String },
@@ -168,6 +185,9 @@ impl Error {
             Error::NoApplication(_) => "MF0343",
             Error::ApplicationState { .. } => "MF0344",
             Error::Tree { .. } => "MF0345",
+            Error::SysArgument(_) => "MF0360",
+            Error::SysLate { .. } => "MF0361",
+            Error::TooManyTraces => "MF0362",
         }
     }
 
@@ -218,6 +238,11 @@ impl Error {
             Error::SysTimeout { .. } => "its handler is still running: ask again",
             Error::Sys { .. } => "the actor keeps its state",
             Error::Call { .. } => "see the actor's log",
+            Error::SysArgument(_) => "docs/sys.md has the bounds",
+            Error::SysLate { .. } => {
+                "suspended, they stop at the end of their handlers; ask again for what is left"
+            }
+            Error::TooManyTraces => "turn a trace off first",
             Error::System { .. } => "see the limits of the machine",
         }
     }
@@ -226,7 +251,10 @@ impl Error {
     pub fn refused(&self) -> bool {
         !matches!(
             self,
-            Error::PauseBudget { .. } | Error::MailboxPressure | Error::System { .. }
+            Error::PauseBudget { .. }
+                | Error::MailboxPressure
+                | Error::System { .. }
+                | Error::SysLate { .. }
         )
     }
 }

@@ -16,6 +16,7 @@ mod error;
 mod exits;
 mod groups;
 mod instance;
+mod last_words;
 mod limits;
 mod monitors;
 mod names;
@@ -37,7 +38,11 @@ pub use node::{Config, Node};
 pub use supervise::{
     ApplicationState, ApplicationStatus, ChildCounts, ChildKind, ChildRef, ChildStatus,
 };
-pub use sys::{ActorRef, ActorStatus, ModuleStatus};
+pub use sys::{
+    ActorRef, ActorStatus, Affected, EventCounts, Filter, MAX_PAGE, MAX_TOP, MAX_TRACES, Metrics,
+    ModuleActors, ModuleStatistics, ModuleStatus, Page, Statistics, Switch, Top, TopBy, TopRow,
+    TraceEntry, TraceOrder, TraceReport, Traced,
+};
 pub use upgrade::{Direction, OnDownFailure, Order};
 
 /// A pid as people read it: slot and generation.

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     /// Where actors may connect to.
     pub(crate) targets: RwLock<Vec<midflight_patch::ConnectTarget>>,
     pub(crate) stopping: AtomicBool,
+    /// Traces that `sys` keeps.
+    pub(crate) traces: Arc<AtomicUsize>,
     /// Ids for calls of the program around the node.
     pub(crate) host_calls: AtomicU64,
 }
@@ -281,11 +283,10 @@ impl Shared {
             return;
         };
         let mut mail = slot.mail.lock();
-        if mail.pause != kind {
+        if !mail.pause.lift(kind) {
             return;
         }
-        mail.pause = Pause::No;
-        if mail.run == Run::Idle {
+        if mail.run == Run::Idle && mail.pause == Pause::No {
             mail.run = Run::Queued;
             drop(mail);
             self.sched.push(pid);
@@ -340,6 +341,7 @@ impl Node {
             ports: RwLock::default(),
             targets: RwLock::default(),
             stopping: AtomicBool::new(false),
+            traces: Arc::default(),
             host_calls: AtomicU64::new(1),
             limits: config.limits,
         });

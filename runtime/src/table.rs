@@ -139,6 +139,13 @@ impl Table {
         self.free.lock().fresh
     }
 
+    /// Whoever lives in a slot, or is about to, without a lock.
+    pub(crate) fn peek(&self, index: u32) -> Option<(Pid, &Slot)> {
+        let slot = self.slot(index)?;
+        let generation = slot.generation.load(Ordering::Acquire);
+        (generation % 2 == 1).then_some((pid_of(index, generation), slot))
+    }
+
     /// The actor in a slot, locked; none: nobody lives there.
     pub(crate) fn at(&self, index: u32) -> Option<(Pid, &Slot, MutexGuard<'_, Option<Body>>)> {
         let slot = self.slot(index)?;

@@ -16,7 +16,9 @@ use crate::{
     effects::{self, Release},
     exits::{KILLED, Signal, weigh},
     instance::{Answers, Fault, Instance, Instances},
+    last_words::last_words,
     node::Shared,
+    sys,
     table::{Pid, Slot},
     upgrade::{Phase, Settled, Shadow, settle},
     work::{Work, check_batch, check_state},
@@ -360,9 +362,9 @@ impl Worker {
             match self.call(pid, body, &single, true).0 {
                 Ok(batch) => {
                     let after = self.commit(pid, slot, body, module, &mut single, batch);
-                    let paused = slot.mail.lock().pause != Pause::No;
-                    if paused || matches!(after, After::End(_)) {
-                        work.give_back_behind(slot, paused);
+                    let pause = slot.mail.lock().pause;
+                    if pause != Pause::No || matches!(after, After::End(_)) {
+                        work.give_back_behind(slot, pause.has(Pause::Parked));
                         return after;
                     }
                 }
@@ -452,6 +454,7 @@ impl Worker {
             let at = work.at;
             work.windows[at] = None;
             note(body, &work.envelopes[at].body, &effects);
+            sys::handled(module, pid, body, &work.envelopes[at], &effects);
             work.at += 1;
             body.events += 1;
             self.release(pid, body, &version, effects);
@@ -502,6 +505,9 @@ impl Worker {
         if let Some(version) = &version {
             count(version, &fault);
         }
+        if let Some(envelope) = work.envelopes.get(work.at) {
+            sys::failed(module, pid, body, envelope, fault.reason());
+        }
         if let Some(txn) = module.upgrade()
             && txn
                 .change(module.index)
@@ -512,7 +518,7 @@ impl Worker {
             if txn.phase() == Phase::Probation {
                 tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "parked in probation");
                 work.give_back(slot);
-                slot.mail.lock().pause = Pause::Parked;
+                slot.mail.lock().pause.add(Pause::Parked);
                 if let Some(shadow) = &mut body.shadow {
                     shadow.failed = Some(fault.reason().to_owned());
                 }
@@ -535,35 +541,8 @@ impl Worker {
 
     fn terminate(&mut self, pid: Pid, body: &mut Body, version: &Version, reason: &str) {
         let cx = self.cx(pid, body.events, Shared::wall(), self.shared.mono());
-        let Ok(instance) = self.instances.get(body.version) else {
-            return;
-        };
-        let result = instance.terminate(cx, reason, &body.state);
-        log(&self.shared, instance, pid, body);
-        let effects = match result {
-            Ok(effects) => effects,
-            Err(fault) => {
-                self.instances.discard(body.version);
-                tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "terminate failed");
-                return;
-            }
-        };
-        let allowed = |e: &Effect| {
-            matches!(
-                e,
-                Effect::Send(_) | Effect::Cast(_) | Effect::Reply(_) | Effect::Write(_)
-            )
-        };
-        let (effects, dropped): (Vec<_>, Vec<_>) = effects.into_iter().partition(allowed);
-        if !dropped.is_empty() {
-            tracing::warn!(actor = %body.label(pid), dropped = dropped.len(), "terminate asked for what it may not");
-        }
-        match effects::check(&self.shared, pid, None, &effects, &[]) {
-            Ok(()) => self.release(pid, body, version, effects),
-            Err(reason) => {
-                tracing::warn!(actor = %body.label(pid), reason, "terminate asked for too much")
-            }
-        }
+        let shared = self.shared.clone();
+        last_words(&shared, &mut self.instances, cx, body, version, reason);
     }
 }
 

@@ -104,7 +104,7 @@ fn undo(
     }
     let hold = |reason: String| {
         tracing::warn!(actor = %crate::pid_text(pid), reason, "held on the newer code");
-        slot.mail.lock().pause = Pause::Held;
+        slot.mail.lock().pause.add(Pause::Held);
         let name = body
             .extras
             .as_ref()

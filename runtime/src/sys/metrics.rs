@@ -1,0 +1,59 @@
+//! The numbers of a node at one moment, for whoever watches a fleet. Counters only grow while the node lives; taking them
+//! scans the mailboxes once and waits for nobody.
+
+use std::sync::atomic::Ordering;
+
+use super::{ModuleStatus, status::status_text};
+use crate::{Node, actor::Run};
+
+/// A node in numbers.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Every module as it runs.
+    pub modules: Vec<ModuleStatus>,
+    /// Actors alive, by status: `waiting`, `running`, `suspended`, `parked` and `held`.
+    pub actors: [(&'static str, u64); 5],
+    /// Events that wait in all mailboxes.
+    pub mailbox: u64,
+    /// Events that wait in the longest.
+    pub mailbox_max: u64,
+    /// Events that nobody got since the node started.
+    pub dead_letters: u64,
+    /// Messages for which there was no room in a mailbox.
+    pub overflows: u64,
+    /// Events of the other side of a patch that could not be converted.
+    pub unconverted: u64,
+    /// Traces that are kept.
+    pub traces: u64,
+}
+
+impl Node {
+    /// The node in numbers.
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics {
+            modules: self.modules(),
+            actors: ["waiting", "running", "suspended", "parked", "held"].map(|s| (s, 0)),
+            mailbox: 0,
+            mailbox_max: 0,
+            dead_letters: self.dead_letters(),
+            overflows: self.shared.counters.overflows.load(Ordering::Relaxed),
+            unconverted: self.shared.counters.unconverted.load(Ordering::Relaxed),
+            traces: self.shared.traces.load(Ordering::Relaxed) as u64,
+        };
+        let table = &self.shared.table;
+        for (_, slot) in (0..table.extent()).filter_map(|index| table.peek(index)) {
+            let mail = slot.mail.lock();
+            if mail.run == Run::Free {
+                continue;
+            }
+            let status = status_text(&mail);
+            if let Some((_, count)) = metrics.actors.iter_mut().find(|(s, _)| *s == status) {
+                *count += 1;
+            }
+            let waiting = mail.queue.len() as u64;
+            metrics.mailbox += waiting;
+            metrics.mailbox_max = metrics.mailbox_max.max(waiting);
+        }
+        metrics
+    }
+}
