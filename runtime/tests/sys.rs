@@ -68,10 +68,7 @@ fn sys_resume_of_a_parked_actor_leaves_it_parked() {
 
 #[test]
 fn sys_suspend_and_resume_of_a_module_stop_and_start_all_its_actors_and_no_others() {
-    let node = boot(&[
-        part("probe", "probe_v1", 20),
-        part("other", "probe_v1", 1),
-    ]);
+    let node = boot(&[part("probe", "probe_v1", 20), part("other", "probe_v1", 1)]);
     assert_eq!(node.suspend_module("probe", SOON).unwrap().actors, 20);
     for n in 1..=20 {
         tell(&node, &format!("probe.{n}"), json!({"op": "add", "n": 1}));
@@ -86,8 +83,14 @@ fn sys_suspend_and_resume_of_a_module_stop_and_start_all_its_actors_and_no_other
         until("it ran", || total(&node, &format!("probe.{n}")) == 1);
     }
     assert_eq!(node.module_status("other").unwrap().suspended, 0);
-    assert_eq!(node.suspend_module("nobody", SOON).unwrap_err().code(), "MF0304");
-    assert_eq!(node.suspend_module("no name!", SOON).unwrap_err().code(), "MF0360");
+    assert_eq!(
+        node.suspend_module("nobody", SOON).unwrap_err().code(),
+        "MF0304"
+    );
+    assert_eq!(
+        node.suspend_module("no name!", SOON).unwrap_err().code(),
+        "MF0360"
+    );
 }
 
 #[test]
@@ -127,11 +130,18 @@ fn sys_replace_state_that_fails_keeps_the_state() {
     let node = probes(1);
     ask(&node, "probe", json!({"op": "add", "n": 3}));
     let before = node.get_state(&actor("probe"), SOON).unwrap();
-    let error = node.replace_state(&actor("probe"), "[1]", SOON).unwrap_err();
+    let error = node
+        .replace_state(&actor("probe"), "[1]", SOON)
+        .unwrap_err();
     assert_eq!(error.code(), "MF0315");
-    let huge = before.replace("\"heard\":\"\"", &format!("\"heard\":\"{}\"", "x".repeat(70_000)));
+    let huge = before.replace(
+        "\"heard\":\"\"",
+        &format!("\"heard\":\"{}\"", "x".repeat(70_000)),
+    );
     assert!(huge.len() > 70_000);
-    let error = node.replace_state(&actor("probe"), &huge, SOON).unwrap_err();
+    let error = node
+        .replace_state(&actor("probe"), &huge, SOON)
+        .unwrap_err();
     assert_eq!(error.code(), "MF0315");
     assert_eq!(node.get_state(&actor("probe"), SOON).unwrap(), before);
 }
@@ -148,7 +158,11 @@ fn sys_statistics_are_off_until_turned_on_and_count_messages_in_and_out() {
         "probe.1",
         json!({"op": "cast", "to": "probe.2", "times": 5, "body": {}}),
     );
-    tell(&node, "probe.1", json!({"op": "timer", "after_ms": 0, "body": {}}));
+    tell(
+        &node,
+        "probe.1",
+        json!({"op": "timer", "after_ms": 0, "body": {}}),
+    );
     until("call, cast and timer are handled", || {
         let counted = node.statistics(&who, Switch::Get, SOON).unwrap().unwrap();
         (counted.events, counted.messages_in) == (3, 2)
@@ -172,13 +186,21 @@ fn sys_statistics_of_a_module_have_its_counters_always_and_more_when_turned_on()
     assert_eq!((always.actors.actors, always.counted), (3, None));
     assert!(always.events >= 1);
     node.module_statistics("probe", Switch::On).unwrap();
-    ask(&node, "probe.2", json!({"op": "spawn", "module": "probe", "args": {}, "name": "born"}));
+    ask(
+        &node,
+        "probe.2",
+        json!({"op": "spawn", "module": "probe", "args": {}, "name": "born"}),
+    );
     until("it is born", || node.whereis("born").is_some());
     ask(&node, "born", json!({"op": "add", "n": 1}));
     assert!(try_ask(&node, "probe.3", json!({"op": "trap"})).is_err());
     let module = node.module_statistics("probe", Switch::Off).unwrap();
     let counted = module.counted.unwrap();
-    assert_eq!((counted.events, counted.errors), (2, 1), "the newborn is counted");
+    assert_eq!(
+        (counted.events, counted.errors),
+        (2, 1),
+        "the newborn is counted"
+    );
     assert_eq!((module.traps, module.actors.actors), (1, 3));
     let off = node.module_statistics("probe", Switch::Get).unwrap();
     assert_eq!(off.counted, None);
@@ -225,7 +247,11 @@ fn sys_trace_has_what_came_in_and_what_went_out_cut_to_its_bound() {
     assert_eq!((sent.peer.as_str(), sent.body.len()), ("probe.2", 10));
     assert!(sent.bytes > 100 && sent.wall > 0);
     assert_eq!(sent.pid, node.whereis("probe.1").unwrap());
-    assert_eq!(node.trace_report(&who, false, SOON).unwrap(), None, "it is off");
+    assert_eq!(
+        node.trace_report(&who, false, SOON).unwrap(),
+        None,
+        "it is off"
+    );
 }
 
 #[test]
@@ -266,11 +292,23 @@ fn sys_trace_is_sampled_its_ring_is_bounded_and_it_ends_by_itself() {
     };
     node.trace(&who, order, SOON).unwrap();
     until("its time is over", || {
-        !node.trace_report(&who, false, SOON).unwrap().unwrap().running
+        !node
+            .trace_report(&who, false, SOON)
+            .unwrap()
+            .unwrap()
+            .running
     });
-    let before = node.trace_report(&who, false, SOON).unwrap().unwrap().events;
+    let before = node
+        .trace_report(&who, false, SOON)
+        .unwrap()
+        .unwrap()
+        .events;
     ask(&node, "probe", json!({"op": "get"}));
-    let after = node.trace_report(&who, false, SOON).unwrap().unwrap().events;
+    let after = node
+        .trace_report(&who, false, SOON)
+        .unwrap()
+        .unwrap()
+        .events;
     assert_eq!(before, after, "nothing is noted any more");
 }
 
@@ -303,14 +341,32 @@ fn the_traces_of_a_node_are_bounded_and_so_is_what_one_may_ask_for() {
     node.terminate(&who(2), "gone", SOON).unwrap();
     node.trace(&who(1), TraceOrder::default(), SOON).unwrap();
     let wrong = [
-        TraceOrder { sample: 0, ..TraceOrder::default() },
-        TraceOrder { entries: 5_000, ..TraceOrder::default() },
-        TraceOrder { body_bytes: 5_000, ..TraceOrder::default() },
-        TraceOrder { events: 0, ..TraceOrder::default() },
-        TraceOrder { time: Duration::from_secs(3_601), ..TraceOrder::default() },
+        TraceOrder {
+            sample: 0,
+            ..TraceOrder::default()
+        },
+        TraceOrder {
+            entries: 5_000,
+            ..TraceOrder::default()
+        },
+        TraceOrder {
+            body_bytes: 5_000,
+            ..TraceOrder::default()
+        },
+        TraceOrder {
+            events: 0,
+            ..TraceOrder::default()
+        },
+        TraceOrder {
+            time: Duration::from_secs(3_601),
+            ..TraceOrder::default()
+        },
     ];
     for order in wrong {
-        assert_eq!(node.trace(&who(1), order, SOON).unwrap_err().code(), "MF0360");
+        assert_eq!(
+            node.trace(&who(1), order, SOON).unwrap_err().code(),
+            "MF0360"
+        );
     }
 }
 
@@ -335,10 +391,22 @@ fn sys_terminate_runs_terminate_tells_who_watches_and_the_supervisor_starts_it_a
         let core = core(&node, "watcher");
         core["downs"] == json!([[pid, "told to"]]) && core["notes"].to_string().contains("told to")
     });
-    assert_eq!(node.module_statistics("probe", Switch::Get).unwrap().restarts, 1);
-    let gone = node.terminate(&ActorRef::Pid(pid), "again", SOON).unwrap_err();
+    assert_eq!(
+        node.module_statistics("probe", Switch::Get)
+            .unwrap()
+            .restarts,
+        1
+    );
+    let gone = node
+        .terminate(&ActorRef::Pid(pid), "again", SOON)
+        .unwrap_err();
     assert_eq!(gone.code(), "MF0313");
-    assert_eq!(node.terminate(&actor("probe"), "", SOON).unwrap_err().code(), "MF0360");
+    assert_eq!(
+        node.terminate(&actor("probe"), "", SOON)
+            .unwrap_err()
+            .code(),
+        "MF0360"
+    );
 }
 
 #[test]
@@ -356,7 +424,13 @@ fn sys_terminate_ends_a_suspended_and_a_held_actor_and_answers_those_who_wait() 
     });
 
     ask(&node, "probe.2", json!({"op": "flag", "on": true}));
-    let failing_down = change("probe", "1.0.0", "2.0.0", "probe_v2", json!({"down": "error"}));
+    let failing_down = change(
+        "probe",
+        "1.0.0",
+        "2.0.0",
+        "probe_v2",
+        json!({"down": "error"}),
+    );
     let probation = upgrade(&node, order(&node, vec![failing_down])).unwrap();
     ask(&node, "probe.2", json!({"op": "add", "n": 1}));
     let report = probation
@@ -365,7 +439,8 @@ fn sys_terminate_ends_a_suspended_and_a_held_actor_and_answers_those_who_wait() 
         .unwrap();
     assert_eq!(report.held.len(), 1);
     assert_eq!(node.status(&actor("probe.2"), SOON).unwrap().status, "held");
-    node.terminate(&actor("probe.2"), "not needed", SOON).unwrap();
+    node.terminate(&actor("probe.2"), "not needed", SOON)
+        .unwrap();
     assert_eq!(node.actor_count(), 0);
 }
 
@@ -413,7 +488,10 @@ fn the_list_of_actors_is_paged_bounded_and_filtered_by_module_vsn_and_status() {
     let to_v2 = change("probe", "1.0.0", "2.0.0", "probe_v2", json!({}));
     let _probation = upgrade(&node, order(&node, vec![to_v2])).unwrap();
     assert_eq!(count(None, Some("2.0.0"), None), 25, "idle actors too");
-    assert_eq!(node.list(&all, 0, 1_001, SOON).unwrap_err().code(), "MF0360");
+    assert_eq!(
+        node.list(&all, 0, 1_001, SOON).unwrap_err().code(),
+        "MF0360"
+    );
     assert_eq!(node.list(&all, u64::MAX, 1, SOON).unwrap().actors.len(), 0);
 }
 
@@ -444,7 +522,9 @@ fn top_shows_the_busiest_actors_by_each_measure_and_no_more_than_asked_for() {
     assert_eq!(first(TopBy::State).0, "probe.6");
     assert_eq!(first(TopBy::Events).0, "probe.7");
     assert!(try_ask(&node, "probe.9", json!({"op": "trap"})).is_err());
-    let traps = node.top(&before, TopBy::Traps, Some("probe"), 1, SOON).unwrap();
+    let traps = node
+        .top(&before, TopBy::Traps, Some("probe"), 1, SOON)
+        .unwrap();
     assert_eq!((traps.rows[0].traps, traps.actors), (1, 29));
     let wrong = node.top(&before, TopBy::Mailbox, None, 0, SOON).map(drop);
     assert_eq!(wrong.unwrap_err().code(), "MF0360");

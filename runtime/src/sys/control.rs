@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{ActorRef, ActorStatus, Visit, status::status_of};
 use crate::{
     Error, Node,
-    actor::{Body, Pause, Run, id_base},
+    actor::{Pause, Run, id_base},
     bindings::Cx,
     effects,
     instance::Instances,
@@ -52,10 +52,16 @@ impl Node {
     /// of their handler.
     pub fn suspend_module(&self, module: &str, timeout: Duration) -> Result<Affected, Error> {
         let deadline = Instant::now() + timeout;
-        let index = self.module_of(module)?.index;
-        let mut pids = self.pids_of(&*self.module_of(module)?);
-        pids.retain(|&pid| self.set_pause(pid, index, |pause| pause.add(Pause::Sys)));
-        self.each(module, "suspend", &pids, deadline, timeout, |_, _| ())
+        let of = self.module_of(module)?;
+        let mut pids = self.pids_of(&of);
+        pids.retain(|&pid| self.set_pause(pid, of.index, |pause| pause.add(Pause::Sys)));
+        let mut instances = Instances::new(&self.shared);
+        let visit = |pid| match self.visit(pid, deadline, &mut instances, |_, _, _| ()) {
+            Visit::Done(()) => Outcome::Done,
+            Visit::Gone => Outcome::Gone,
+            Visit::Late => Outcome::Late,
+        };
+        all_of("suspend", module, timeout, pids, visit)
     }
 
     /// Lets all actors of a module run again, whichever way they were suspended.
@@ -86,37 +92,6 @@ impl Node {
             change(&mut mail.pause);
         }
         alive
-    }
-
-    /// Does this to each actor at a message boundary.
-    fn each(
-        &self,
-        module: &str,
-        call: &'static str,
-        pids: &[Pid],
-        deadline: Instant,
-        timeout: Duration,
-        act: impl Fn(Pid, &mut Body),
-    ) -> Result<Affected, Error> {
-        let mut instances = Instances::new(&self.shared);
-        let (mut affected, mut late) = (Affected::default(), 0);
-        for &pid in pids {
-            match self.visit(pid, deadline, &mut instances, |pid, _, body| act(pid, body)) {
-                Visit::Done(()) => affected.actors += 1,
-                Visit::Gone => affected.gone += 1,
-                Visit::Late => late += 1,
-            }
-        }
-        if late == 0 {
-            return Ok(affected);
-        }
-        Err(Error::SysLate {
-            call,
-            module: module.to_owned(),
-            done: affected.actors,
-            late,
-            timeout,
-        })
     }
 
     /// Ends the actor at a message boundary (OTP's `sys:terminate`): its `terminate` runs, whoever watches it hears the
@@ -155,26 +130,14 @@ impl Node {
     ) -> Result<Affected, Error> {
         check_reason(reason)?;
         let deadline = Instant::now() + timeout;
-        let pids = self.pids_of(&*self.module_of(module)?);
+        let pids = self.pids_of(&self.module_of(module)?);
         let mut instances = Instances::new(&self.shared);
-        let (mut affected, mut late) = (Affected::default(), 0);
-        for pid in pids {
-            match self.end(pid, reason, deadline, &mut instances) {
-                Visit::Done(Some(_)) => affected.actors += 1,
-                Visit::Gone => affected.gone += 1,
-                Visit::Done(None) | Visit::Late => late += 1,
-            }
-        }
-        if late == 0 {
-            return Ok(affected);
-        }
-        Err(Error::SysLate {
-            call: "terminate",
-            module: module.to_owned(),
-            done: affected.actors,
-            late,
-            timeout,
-        })
+        let end = |pid| match self.end(pid, reason, deadline, &mut instances) {
+            Visit::Done(Some(_)) => Outcome::Done,
+            Visit::Gone => Outcome::Gone,
+            Visit::Done(None) | Visit::Late => Outcome::Late,
+        };
+        all_of("terminate", module, timeout, pids, end)
     }
 
     /// None: its module is suspended for an upgrade.
@@ -233,6 +196,41 @@ impl Node {
             Visit::Done(Some(status))
         }
     }
+}
+
+/// What became of one actor of a module.
+enum Outcome {
+    Done,
+    Gone,
+    Late,
+}
+
+/// Does this to each; late ones are counted, and make it an error.
+fn all_of(
+    call: &'static str,
+    module: &str,
+    timeout: Duration,
+    pids: Vec<Pid>,
+    mut act: impl FnMut(Pid) -> Outcome,
+) -> Result<Affected, Error> {
+    let (mut affected, mut late) = (Affected::default(), 0);
+    for pid in pids {
+        match act(pid) {
+            Outcome::Done => affected.actors += 1,
+            Outcome::Gone => affected.gone += 1,
+            Outcome::Late => late += 1,
+        }
+    }
+    if late == 0 {
+        return Ok(affected);
+    }
+    Err(Error::SysLate {
+        call,
+        module: module.to_owned(),
+        done: affected.actors,
+        late,
+        timeout,
+    })
 }
 
 fn check_reason(reason: &str) -> Result<(), Error> {
