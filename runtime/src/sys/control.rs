@@ -130,7 +130,8 @@ impl Node {
     ) -> Result<Affected, Error> {
         check_reason(reason)?;
         let deadline = Instant::now() + timeout;
-        let pids = self.pids_of(&self.module_of(module)?);
+        let of = self.module_of(module)?;
+        let pids = self.pids_of(&of);
         let mut instances = Instances::new(&self.shared);
         let end = |pid| match self.end(pid, reason, deadline, &mut instances) {
             Visit::Done(Some(_)) => Outcome::Done,
