@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use midflight_inventory::{Inventory, fold_to_string};
-use midflight_patch::Manifest;
+use midflight_patch::{Manifest, VsnPattern};
 use midflight_proto::agent::v1 as pb;
 
 use crate::engine::event::Cause;
@@ -178,23 +178,29 @@ fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
     if release.name == manifest.name && vsn(&manifest.to) && patched && is_permanent {
         return Fit::Current;
     }
-    if release.name != manifest.name || !manifest.from.as_ref().is_some_and(vsn) {
+    if release.name != manifest.name || !starts_from(manifest.from.as_ref(), &release.vsn) {
         return Fit::Other(format!("{} {}", release.name, release.vsn));
     }
     let unfit = manifest.modules.iter().find_map(|entry| {
-        let want = entry.from.as_ref().or(manifest.from.as_ref())?;
-        match module(entry.name.as_str()) {
-            None => Some(format!(
+        match (module(entry.name.as_str()), &entry.from) {
+            // The patch adds it.
+            (None, None) => None,
+            (None, Some(_)) => Some(format!(
                 "{} {} without module {}",
                 release.name, release.vsn, entry.name
             )),
-            Some(module) if module.vsn != want.as_str() => {
+            (Some(module), from) if !starts_from(from.as_ref(), &module.vsn) => {
                 Some(format!("module {} {}", module.name, module.vsn))
             }
-            Some(_) => None,
+            (Some(_), _) => None,
         }
     });
     unfit.map_or(Fit::Change, Fit::Other)
+}
+
+fn starts_from(from: Option<&VsnPattern>, vsn: &str) -> bool {
+    let vsn = vsn.parse();
+    from.zip(vsn.ok()).is_some_and(|(from, vsn)| from.matches(&vsn))
 }
 
 fn describe(manifest: &Manifest) -> String {

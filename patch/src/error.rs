@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::names::{ModuleName, Vsn};
+use crate::plan::PlanRule;
+use crate::vsn_pattern::VsnPattern;
 
 /// What can go wrong with bundles and signatures. Print the chain of sources to see all of it.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,17 @@ pub enum Error {
         /// "manifest" and a JSON pointer, or file, line and column of the description.
         place: String,
         /// What is wrong there.
+        problem: String,
+    },
+
+    /// Instructions break a rule, or contradict the rest of the manifest.
+    #[error("{place}: {problem}")]
+    Instructions {
+        /// The rule that they break.
+        rule: PlanRule,
+        /// "manifest" and a JSON pointer, or file, line and column of the description.
+        place: String,
+        /// What is wrong there, and what to do about it.
         problem: String,
     },
 
@@ -282,22 +295,20 @@ pub enum Error {
         /// The application.
         name: String,
         /// The patch's `from`.
-        want: Vsn,
+        want: VsnPattern,
         /// The vsn that runs.
         have: Vsn,
     },
 
     /// A patch names a module that the release does not have.
     #[error(
-        "the patch of {name} changes module {module} from {want}, but release {release} has no such module"
+        "the patch of {name} is about module {module}, but release {release} has no such module"
     )]
     NoSuchModule {
         /// The application.
         name: String,
         /// The module.
         module: ModuleName,
-        /// The module's `from`.
-        want: Vsn,
         /// The release that runs.
         release: Vsn,
     },
@@ -310,9 +321,59 @@ pub enum Error {
         /// The module.
         module: ModuleName,
         /// The module's `from`.
-        want: Vsn,
+        want: VsnPattern,
         /// The vsn that runs.
         have: Vsn,
+    },
+
+    /// A patch adds a module that the release has.
+    #[error("the patch of {name} adds module {module}, but {have} of it runs")]
+    ModuleExists {
+        /// The release's name.
+        name: String,
+        /// The module.
+        module: ModuleName,
+        /// The vsn that runs.
+        have: Vsn,
+    },
+
+    /// A patch does something with an application that the release does not have, or adds one that it has.
+    #[error("the patch of {name} {problem}")]
+    OtherApplications {
+        /// The release's name.
+        name: String,
+        /// Which application, and what is wrong with it.
+        problem: String,
+    },
+
+    /// The patches at hand do not lead to a release.
+    #[error(
+        "no chain of the {patches} patches at hand leads from {name} {from} to {to}: {problem}"
+    )]
+    NoPath {
+        /// The release's name.
+        name: String,
+        /// What runs.
+        from: Vsn,
+        /// What is wanted.
+        to: Vsn,
+        /// How many patches there are.
+        patches: usize,
+        /// What they reach, and what is missing.
+        problem: String,
+    },
+
+    /// Several patches cannot be one upgrade.
+    #[error("the patches from {name} {from} to {to} cannot be one upgrade: {problem}")]
+    NotOneUpgrade {
+        /// The release's name.
+        name: String,
+        /// Where the first starts.
+        from: Vsn,
+        /// Where the last leads.
+        to: Vsn,
+        /// Which of them is in the way, and why.
+        problem: String,
     },
 }
 
@@ -374,6 +435,11 @@ impl Error {
             Self::NoSuchModule { .. } => "MF0225",
             Self::OtherModuleVsn { .. } => "MF0226",
             Self::Tree { rule, .. } => rule.code(),
+            Self::Instructions { rule, .. } => rule.code(),
+            Self::NoPath { .. } => "MF0263",
+            Self::NotOneUpgrade { .. } => "MF0264",
+            Self::ModuleExists { .. } => "MF0265",
+            Self::OtherApplications { .. } => "MF0266",
         }
     }
 

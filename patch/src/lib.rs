@@ -1,5 +1,5 @@
 //! Bundles: what an engineer signs and a node runs. Read [`manifest`] first (what a bundle says), then [`bundle`] (the file),
-//! [`release`] (what results on a node), [`sshsig`] (how it is signed) and [`verify`] (whose signature counts).
+//! [`release`] (what results on a node), [`instructions`] and [`plan`] (how it gets there), [`sshsig`] (how it is signed) and [`verify`] (whose signature counts).
 #![forbid(unsafe_code)]
 #![cfg_attr(
     test,
@@ -13,6 +13,7 @@ mod archive;
 mod files;
 mod inspect;
 mod pattern;
+mod script;
 mod spec;
 mod validity;
 
@@ -22,6 +23,7 @@ pub mod canonical;
 pub mod component;
 pub mod digest;
 pub mod error;
+pub mod instructions;
 pub mod key_file;
 pub mod layout;
 pub mod limits;
@@ -33,6 +35,7 @@ pub mod sshsig;
 pub mod targets;
 pub mod tree;
 pub mod verify;
+pub mod vsn_pattern;
 
 pub use allowed_signers::AllowedSigners;
 pub use bundle::Bundle;
@@ -49,3 +52,4 @@ pub use sshsig::{Armored, PATCH_NAMESPACE, Signer, sign};
 pub use targets::ConnectTarget;
 pub use tree::{Application, Child, Shutdown, Strategy, Supervisor, Worker};
 pub use verify::Principal;
+pub use vsn_pattern::VsnPattern;

@@ -10,10 +10,14 @@ use serde_json::Value;
 use crate::canonical;
 use crate::digest::Digest;
 use crate::error::{Error, printable};
+use crate::instructions::{Appup, Relup};
 use crate::limits;
 use crate::names::{self, ModuleName, Vsn};
 use crate::targets::ConnectTarget;
+use crate::plan::{Direction, PlanRule};
+use crate::script;
 use crate::tree::{self, Application};
+use crate::vsn_pattern::VsnPattern;
 
 /// The one schema of manifests that this crate reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -25,7 +29,8 @@ pub const WORLD: &str = "midflight:actor/gen-server@0.2.0";
 pub const MAX_COUNT: u32 = 1_000_000;
 
 /// What a bundle is. Without `from` it is a *release*, which a node can boot; with `from` it is a *patch* from that
-/// release to `to`. All fields are always written but an empty `applications` and a `connect` of `None`, so that one manifest has one spelling.
+/// release to `to`. Fields that a bundle can do without, `applications` and those from `connect` on, are written
+/// only when they say something, all others always, so that one manifest has one spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -33,8 +38,8 @@ pub struct Manifest {
     pub schema: u32,
     /// The application: `[a-z][a-z0-9_-]*`, at most 64 bytes.
     pub name: String,
-    /// The release that a patch starts from; `None` for a release.
-    pub from: Option<Vsn>,
+    /// The releases that a patch starts from; `None` for a release.
+    pub from: Option<VsnPattern>,
     /// The release that results.
     pub to: Vsn,
     /// Always [`WORLD`].
@@ -52,6 +57,19 @@ pub struct Manifest {
     /// Where the release's actors may connect to. `None` means nowhere in a release, and in a patch: as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<Vec<ConnectTarget>>,
+    /// Whether a patch leads to a newer release, or back to an older one.
+    #[serde(default, skip_serializing_if = "is_up")]
+    pub direction: Direction,
+    /// What a patch does with its modules and applications, high-level. Empty: every module is updated, as its entry says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instructions: Vec<Appup>,
+    /// The same, low-level, instead of `instructions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relup: Option<Relup>,
+}
+
+fn is_up(direction: &Direction) -> bool {
+    *direction == Direction::Up
 }
 
 /// One module of a bundle.
@@ -62,8 +80,8 @@ pub struct ModuleEntry {
     pub name: ModuleName,
     /// The vsn that the blob is.
     pub vsn: Vsn,
-    /// The vsn that must run before a patch; `None` in a release.
-    pub from: Option<Vsn>,
+    /// The vsns of which one must run before a patch; `None` in a release, and for a module that a patch adds.
+    pub from: Option<VsnPattern>,
     /// How the states of running actors become states of the new vsn.
     pub update: Update,
     /// What `code_change` gets as its extra argument. Null, booleans, integers, strings, arrays and maps; no floats.
@@ -225,20 +243,15 @@ impl Manifest {
         }
         names::check_application(&self.name)
             .map_err(|error| Error::manifest("/name", error.to_string()))?;
-        if self.from.as_ref() == Some(&self.to) {
-            return Err(Error::manifest(
-                "/from",
-                format!(
-                    "is {}, the same as /to; a patch leads to another vsn",
-                    self.to
-                ),
-            ));
+        if let Some(from) = &self.from {
+            leads_elsewhere(from, &self.to, "/from", "/to")?;
         }
         self.check_modules()?;
         self.check_start()?;
         tree::check(self)?;
         self.check_listen()?;
-        self.check_connect()
+        self.check_connect()?;
+        script::check(self)
     }
 
     fn check_modules(&self) -> Result<(), Error> {
@@ -248,10 +261,10 @@ impl Manifest {
             self.modules.len() as u64,
             limits::MODULES,
         )?;
-        if self.modules.is_empty() {
+        if self.modules.is_empty() && self.instructions.is_empty() && self.relup.is_none() {
             return Err(Error::manifest(
                 "/modules",
-                "is empty; a bundle brings at least one module",
+                "is empty; a bundle brings at least one module, or has instructions",
             ));
         }
         let mut sizes = BTreeMap::new();
@@ -270,16 +283,14 @@ impl Manifest {
                         "must be null: a release starts from nothing",
                     ));
                 }
-                (Some(_), None) => {
+                (Some(_), None) if !self.adds(name) => {
                     let problem =
                         format!("is null; a patch says from which vsn module {name} is changed");
                     return Err(Error::manifest(&at("/from"), problem));
                 }
-                (Some(_), Some(from)) if *from == module.vsn => {
-                    let problem = format!(
-                        "is {from}, the same as the vsn of module {name}; a patch leads to another vsn"
-                    );
-                    return Err(Error::manifest(&at("/from"), problem));
+                (Some(_), Some(from)) => {
+                    let to = format!("the vsn of module {name}");
+                    leads_elsewhere(from, &module.vsn, &at("/from"), &to)?;
                 }
                 _ => {}
             }
@@ -301,6 +312,13 @@ impl Manifest {
             total,
             limits::TOTAL,
         )
+    }
+
+    /// Whether a patch may bring this module as one that the release did not have.
+    fn adds(&self, name: &ModuleName) -> bool {
+        !self.instructions.is_empty()
+            || self.relup.is_some()
+            || self.applications.iter().any(|a| a.modules.contains(name))
     }
 
     fn check_start(&self) -> Result<(), Error> {
@@ -393,4 +411,18 @@ impl Manifest {
             None => Ok(()),
         }
     }
+}
+
+/// A patch leads to another vsn than any that it starts from.
+fn leads_elsewhere(from: &VsnPattern, to: &Vsn, place: &str, what: &str) -> Result<(), Error> {
+    if !from.matches(to) {
+        return Ok(());
+    }
+    if from.exact().is_some() {
+        let problem = format!("is {from}, the same as {what}; a patch leads to another vsn");
+        return Err(Error::manifest(place, problem));
+    }
+    let problem =
+        format!("is {from}, which {what}, {to}, matches too; name the vsns so that it does not");
+    Err(script::breach(PlanRule::Pattern, place, problem))
 }

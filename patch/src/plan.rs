@@ -2,9 +2,16 @@
 //! value that prints and serialises; `midflight patch inspect` shows the same plan that a node executes. How it comes about is
 //! in `expand`; it promises to be consistent in itself (see `check`), and says nothing of whether the node has the components.
 
+pub(crate) mod check;
+mod compose;
 mod display;
 mod expand;
-mod order;
+pub(crate) mod order;
+mod path;
+mod rule;
+
+pub use path::path;
+pub use rule::PlanRule;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,7 +40,9 @@ pub struct Plan {
 
 /// Whether states are converted to a newer or to an older vsn. The newer code converts in both cases: up, it is told the vsn
 /// that the state comes from; down, the one that it goes to (OTP: `code_change(Vsn | {down, Vsn}, …)`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// To the newer.
@@ -136,7 +145,7 @@ pub enum Instruction {
         /// Which.
         modules: Vec<ModuleName>,
         /// How long this may take, in milliseconds; `None`: as long as the order's pause budget allows.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default)]
         timeout_ms: Option<u64>,
     },
     /// The new vsn becomes current, the one that ran old.

@@ -12,6 +12,8 @@ use crate::error::Error;
 use crate::manifest::{Manifest, Start};
 use crate::names::{ModuleName, Vsn};
 use crate::targets::ConnectTarget;
+use crate::plan::When;
+use crate::script::{Operation, Script, Way, What};
 use crate::tree::Application;
 
 /// The modules, actors and ports of an application at one vsn.
@@ -76,8 +78,8 @@ impl Release {
     /// actors to start.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] for a release, [`Error::OtherApplication`], [`Error::OtherRelease`], [`Error::NoSuchModule`]
-    /// and [`Error::OtherModuleVsn`] when the patch does not fit, [`Error::Tree`] when its applications do not fit the others,
+    /// [`Error::WrongKind`] for a release, [`Error::OtherApplication`], [`Error::OtherRelease`], [`Error::NoSuchModule`],
+    /// [`Error::OtherModuleVsn`], [`Error::ModuleExists`] and [`Error::OtherApplications`] when the patch does not fit, [`Error::Tree`] when its applications do not fit the others,
     /// and the errors of [`Manifest::check`].
     pub fn apply(&self, patch: &Manifest) -> Result<Self, Error> {
         patch.check()?;
@@ -90,7 +92,7 @@ impl Release {
                 have: self.name.clone(),
             });
         }
-        if *from != self.vsn {
+        if !from.matches(&self.vsn) {
             let (want, have) = (from.clone(), self.vsn.clone());
             return Err(Error::OtherRelease {
                 name: self.name.clone(),
@@ -99,32 +101,14 @@ impl Release {
             });
         }
         let mut after = self.clone();
-        for entry in &patch.modules {
-            let name = self.name.clone();
-            let module = entry.name.clone();
-            let want = entry.from.clone().unwrap_or_else(|| from.clone());
-            let Some(running) = after.modules.get_mut(&entry.name) else {
-                return Err(Error::NoSuchModule {
-                    name,
-                    module,
-                    want,
-                    release: self.vsn.clone(),
-                });
-            };
-            if running.vsn != want {
-                return Err(Error::OtherModuleVsn {
-                    name,
-                    module,
-                    want,
-                    have: running.vsn.clone(),
-                });
-            }
-            *running = ReleaseModule::from(entry);
-        }
+        let script = Script::of(patch, Way::Forward)?;
+        after.change_modules(&script, patch)?;
+        after.change_applications(&script, patch)?;
         for application in &patch.applications {
             after.put_application(application);
         }
         after.check_applications()?;
+        self.check_named(&after, &script)?;
         after.vsn = patch.to.clone();
         if let Some(listen) = &patch.listen {
             after.listen = listen.clone();
@@ -133,6 +117,128 @@ impl Release {
             after.connect = connect.clone();
         }
         Ok(after)
+    }
+
+    fn change_modules(&mut self, script: &Script, patch: &Manifest) -> Result<(), Error> {
+        for change in &script.modules {
+            let (name, module) = (self.name.clone(), change.name.clone());
+            let running = self.modules.get(&change.name).map(|m| m.vsn.clone());
+            match (&change.what, running) {
+                (What::Add, Some(have)) => {
+                    return Err(Error::ModuleExists { name, module, have });
+                }
+                (What::Delete | What::Change { .. }, None) => return Err(self.no_module(&module)),
+                (What::Change { .. }, Some(have)) => {
+                    let from = patch.module(module.as_str()).and_then(|m| m.from.clone());
+                    if let Some(want) = from.or_else(|| patch.from.clone())
+                        && !want.matches(&have)
+                    {
+                        return Err(Error::OtherModuleVsn {
+                            name,
+                            module,
+                            want,
+                            have,
+                        });
+                    }
+                }
+                (What::Add, None) | (What::Delete, Some(_)) => {}
+            }
+            self.modules.remove(&change.name);
+            if let Some(entry) = patch.module(change.name.as_str()) {
+                self.modules.insert(module, ReleaseModule::from(entry));
+            }
+        }
+        Ok(())
+    }
+
+    fn change_applications(&mut self, script: &Script, patch: &Manifest) -> Result<(), Error> {
+        for (name, operation) in &script.applications {
+            let runs = self.has_application(name);
+            let problem = match operation {
+                Operation::Add if runs => format!("adds application {name}, which runs"),
+                Operation::Remove | Operation::Restart | Operation::Supervisors if !runs => {
+                    format!(
+                        "is about application {name}, which release {} does not have",
+                        self.vsn
+                    )
+                }
+                _ => String::new(),
+            };
+            if !problem.is_empty() {
+                let name = self.name.clone();
+                return Err(Error::OtherApplications { name, problem });
+            }
+            if *operation != Operation::Remove {
+                continue;
+            }
+            if self.is_short(name) {
+                self.start.clear();
+            }
+            if let Some(at) = self.applications.iter().position(|a| a.name == *name) {
+                // What an application was made of goes with it.
+                for module in self.applications.remove(at).modules {
+                    if script.module(&module).is_none() && patch.module(module.as_str()).is_none() {
+                        self.modules.remove(&module);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that what instructions name is in this release, or in the one after it, as the case may be.
+    fn check_named(&self, after: &Self, script: &Script) -> Result<(), Error> {
+        if let Some(start) = after
+            .start
+            .iter()
+            .find(|s| !after.modules.contains_key(&s.module))
+        {
+            let problem = format!("deletes module {}, which {} runs", start.module, start.name);
+            let name = self.name.clone();
+            return Err(Error::OtherApplications { name, problem });
+        }
+        for apply in &script.applies {
+            let there = match apply.when {
+                When::Before => {
+                    self.modules.contains_key(&apply.module)
+                        || after.modules.contains_key(&apply.module)
+                }
+                When::After => after.modules.contains_key(&apply.module),
+            };
+            if !there {
+                return Err(self.no_module(&apply.module));
+            }
+        }
+        for (_, module) in &script.configures {
+            if !after.modules.contains_key(module) {
+                return Err(after.no_module(module));
+            }
+        }
+        let steps = script.steps.as_deref().unwrap_or_default();
+        let unknown = |name: &&str| !self.has_application(name) && !after.has_application(name);
+        match crate::plan::check::applications(steps).find(unknown) {
+            None => Ok(()),
+            Some(application) => Err(Error::OtherApplications {
+                name: self.name.clone(),
+                problem: format!(
+                    "is about application {application}, which release {} does not have",
+                    self.vsn
+                ),
+            }),
+        }
+    }
+
+    /// Whether the release has this application, as a tree or in the short form.
+    pub fn has_application(&self, name: &str) -> bool {
+        self.is_short(name) || self.applications.iter().any(|a| a.name == name)
+    }
+
+    fn no_module(&self, module: &ModuleName) -> Error {
+        Error::NoSuchModule {
+            name: self.name.clone(),
+            module: module.clone(),
+            release: self.vsn.clone(),
+        }
     }
 
     /// The digest of the release's canonical JSON: two nodes with the same digest run the same code with the same

@@ -1,6 +1,8 @@
 //! `patch.yaml`: how a person describes a bundle. Reads it with bounds on size and nesting, fills in the defaults, reads the
 //! modules' files beside it, and hands on a checked manifest with its blobs. Every complaint names file, line and column.
 
+mod written;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,20 +12,23 @@ use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use crate::component;
 use crate::digest::Digest;
-use crate::error::{Error, printable};
+use crate::error::{Error, TreeRule, printable};
 use crate::files;
+use crate::instructions::{Appup, AppupInstruction, Relup};
 use crate::limits;
 use crate::manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
 use crate::names::{ModuleName, Vsn};
 use crate::targets::ConnectTarget;
+use crate::plan::{Direction, Instruction, PlanRule};
 use crate::tree::{Application, Supervisor};
+use crate::vsn_pattern::VsnPattern;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Spec {
     name: Spanned<String>,
     #[serde(default)]
-    from: Option<Spanned<Vsn>>,
+    from: Option<Spanned<VsnPattern>>,
     to: Spanned<Vsn>,
     modules: Spanned<Vec<Spanned<SpecModule>>>,
     #[serde(default)]
@@ -34,6 +39,11 @@ struct Spec {
     listen: Option<Spanned<Vec<u16>>>,
     #[serde(default)]
     connect: Option<Spanned<Vec<ConnectTarget>>>,
+    direction: Direction,
+    #[serde(default)]
+    instructions: Vec<Spanned<Appup<Spanned<AppupInstruction>>>>,
+    #[serde(default)]
+    relup: Option<Spanned<Relup<Spanned<Instruction>>>>,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +55,10 @@ struct SpecModule {
     #[serde(default)]
     vsn: Option<Vsn>,
     #[serde(default)]
-    from: Option<Vsn>,
+    from: Option<VsnPattern>,
+    /// The release before does not have it.
+    #[serde(default)]
+    new: bool,
     #[serde(default)]
     extra: Value,
     #[serde(default)]
@@ -139,6 +152,9 @@ pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
         applications: applications.collect(),
         listen: spec.listen.as_ref().map(|listen| listen.value.clone()),
         connect: spec.connect.as_ref().map(|connect| connect.value.clone()),
+        direction: spec.direction,
+        instructions: spec.appups(),
+        relup: spec.relup(),
     };
     // `to_bytes` finds floats and deep nesting, which `check` does not look for.
     manifest
@@ -203,11 +219,13 @@ fn read_module(
     let size = component.len() as u64;
     blobs.insert(blob, component);
 
+    let written = spec.written(given);
     // A release has no states to change, so that `update` says nothing there and may be left out.
-    let update = match (&given.update, &spec.from) {
+    let update = match (&given.update, written.update) {
         (Some(update), _) => update.value,
-        (None, None) => Update::Soft,
-        (None, Some(_)) => {
+        (None, Some(update)) => update,
+        (None, None) if spec.from.is_none() => Update::Soft,
+        (None, None) => {
             let problem = format!(
                 "module {} lacks `update`: soft (the state stays) or advanced (code_change)",
                 given.name
@@ -215,15 +233,20 @@ fn read_module(
             return Err(here(file, module.referenced, problem));
         }
     };
+    let from = || spec.from.as_ref().map(|from| from.value.clone());
     Ok(ModuleEntry {
         name: given.name.clone(),
         vsn: given.vsn.clone().unwrap_or_else(|| spec.to.value.clone()),
-        from: given
-            .from
-            .clone()
-            .or_else(|| spec.from.as_ref().map(|from| from.value.clone())),
+        from: match &given.from {
+            None if written.added => None,
+            None => from(),
+            given => given.clone(),
+        },
         update,
-        extra: given.extra.clone(),
+        extra: match &given.extra {
+            Value::Null => written.extra,
+            given => given.clone(),
+        },
         config: given.config.clone(),
         blob,
         size,
@@ -239,9 +262,24 @@ impl Spec {
                 rule,
                 place,
                 problem,
-            } => (place.replacen("manifest", "", 1), problem, Some(rule)),
+            } => (pointer_of(&place), problem, Some(Rule::Tree(rule))),
+            Error::Instructions {
+                rule,
+                place,
+                problem,
+            } => (pointer_of(&place), problem, Some(Rule::Plan(rule))),
             other => return other,
         };
+        if let Some((at, rest)) = self.locate_instruction(&pointer) {
+            let problem = match rest {
+                "" => problem,
+                rest => format!("{rest} {problem}"),
+            };
+            return rule.map_or_else(
+                || here(file, at, problem.clone()),
+                |rule| rule.error(file, at, problem.clone()),
+            );
+        }
         let mut path = pointer.trim_start_matches([' ', '/']).splitn(3, '/');
         let (field, index) = (
             path.next().unwrap_or_default(),
@@ -274,13 +312,38 @@ impl Spec {
         let Some(rule) = rule else {
             return here(file, at, format!("{what}{problem}"));
         };
+        rule.error(file, at, format!("{what}{problem}"))
+    }
+}
+
+/// A rule whose breach has a code of its own.
+#[derive(Clone, Copy)]
+enum Rule {
+    Tree(TreeRule),
+    Plan(PlanRule),
+}
+
+impl Rule {
+    fn error(self, file: &str, at: Location, problem: String) -> Error {
         let (line, column) = (at.line().max(1), at.column().max(1));
-        Error::Tree {
-            rule,
-            place: format!("{file}:{line}:{column}"),
-            problem: format!("{what}{problem}"),
+        let place = format!("{file}:{line}:{column}");
+        match self {
+            Self::Tree(rule) => Error::Tree {
+                rule,
+                place,
+                problem,
+            },
+            Self::Plan(rule) => Error::Instructions {
+                rule,
+                place,
+                problem,
+            },
         }
     }
+}
+
+fn pointer_of(place: &str) -> String {
+    place.replacen("manifest", "", 1)
 }
 
 /// What the YAML library says of a wrong type, in the words of somebody who writes YAML and not Rust.

@@ -83,7 +83,7 @@ fn a_patch_that_does_not_fit_says_what_it_wants_and_what_runs() {
     assert_eq!(error.code(), "MF0225");
     assert_eq!(
         error.to_string(),
-        "the patch of demo changes module pi from 1, but release 1 has no such module"
+        "the patch of demo is about module pi, but release 1 has no such module"
     );
     let error = refused(manifest(
         Some("1"),
@@ -129,10 +129,10 @@ fn manifests_that_contradict_themselves_are_refused() {
         ("/name", Box::new(|m| m.name = "De mo".to_owned())),
         ("/modules", Box::new(|m| m.modules.clear())),
         ("/modules/1/name", Box::new(|m| m.modules.swap(0, 1))),
-        ("/modules/0/from", Box::new(|m| m.from = Some(vsn("0")))),
+        ("/modules/0/from", Box::new(|m| m.from = Some(vsn("0").into()))),
         (
             "/modules/1/from",
-            Box::new(|m| m.modules[1].from = Some(vsn("0"))),
+            Box::new(|m| m.modules[1].from = Some(vsn("0").into())),
         ),
         (
             "/modules/1/size",
