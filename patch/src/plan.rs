@@ -2,6 +2,7 @@
 //! value that prints and serialises; `midflight patch inspect` shows the same plan that a node executes. How it comes about is
 //! in `expand`; it promises to be consistent in itself (see `check`), and says nothing of whether the node has the components.
 
+mod assume;
 pub(crate) mod check;
 mod compose;
 mod display;
