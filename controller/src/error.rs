@@ -348,6 +348,8 @@ fn patch_hint(error: &midflight_patch::Error) -> &'static str {
         "MF0219" => "correct that line; its format is that of ssh-keygen(1), ALLOWED SIGNERS",
         "MF0220" | "MF0221" => "name another key, or sign by way of an ssh-agent with --agent",
         "MF0222" => "name a patch: its description has a `from`",
+        "MF0263" => "add the bundle that is missing, or build a patch between the two",
+        "MF0264" => "apply the patches one after the other",
         _ => "see docs/errors/patch.md",
     }
 }

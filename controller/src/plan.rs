@@ -200,7 +200,8 @@ fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
 
 fn starts_from(from: Option<&VsnPattern>, vsn: &str) -> bool {
     let vsn = vsn.parse();
-    from.zip(vsn.ok()).is_some_and(|(from, vsn)| from.matches(&vsn))
+    from.zip(vsn.ok())
+        .is_some_and(|(from, vsn)| from.matches(&vsn))
 }
 
 fn describe(manifest: &Manifest) -> String {

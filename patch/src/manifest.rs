@@ -13,9 +13,9 @@ use crate::error::{Error, printable};
 use crate::instructions::{Appup, Relup};
 use crate::limits;
 use crate::names::{self, ModuleName, Vsn};
-use crate::targets::ConnectTarget;
 use crate::plan::{Direction, PlanRule};
 use crate::script;
+use crate::targets::ConnectTarget;
 use crate::tree::{self, Application};
 use crate::vsn_pattern::VsnPattern;
 

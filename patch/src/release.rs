@@ -11,9 +11,9 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Manifest, Start};
 use crate::names::{ModuleName, Vsn};
-use crate::targets::ConnectTarget;
 use crate::plan::When;
 use crate::script::{Operation, Script, Way, What};
+use crate::targets::ConnectTarget;
 use crate::tree::Application;
 
 /// The modules, actors and ports of an application at one vsn.

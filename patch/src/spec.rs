@@ -18,8 +18,8 @@ use crate::instructions::{Appup, AppupInstruction, Relup};
 use crate::limits;
 use crate::manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD};
 use crate::names::{ModuleName, Vsn};
-use crate::targets::ConnectTarget;
 use crate::plan::{Direction, Instruction, PlanRule};
+use crate::targets::ConnectTarget;
 use crate::tree::{Application, Supervisor};
 use crate::vsn_pattern::VsnPattern;
 
@@ -39,6 +39,7 @@ struct Spec {
     listen: Option<Spanned<Vec<u16>>>,
     #[serde(default)]
     connect: Option<Spanned<Vec<ConnectTarget>>>,
+    #[serde(default)]
     direction: Direction,
     #[serde(default)]
     instructions: Vec<Spanned<Appup<Spanned<AppupInstruction>>>>,

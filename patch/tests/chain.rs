@@ -36,7 +36,12 @@ fn ends(patches: &[&Manifest], to: &str) -> Vec<String> {
 
 #[test]
 fn the_shortest_chain_is_found_and_is_the_same_in_any_order() {
-    let (ab, bc, cd, bd) = (step("1", "2"), step("2", "3"), step("3", "4"), step("2", "4"));
+    let (ab, bc, cd, bd) = (
+        step("1", "2"),
+        step("2", "3"),
+        step("3", "4"),
+        step("2", "4"),
+    );
     assert_eq!(ends(&[&cd, &bc, &ab], "4"), ["2", "3", "4"]);
     assert_eq!(ends(&[&cd, &bc, &ab, &bd], "4"), ["2", "4"]);
     assert_eq!(ends(&[&ab], "1"), [""; 0]);
@@ -56,12 +61,20 @@ fn a_chain_that_is_missing_says_what_is_there() {
         assert!(error.to_string().contains(words), "{error}");
     };
     let (one, two) = (step("1", "2"), step("3", "4"));
-    refused(&[&one, &two], "4", "they reach 2, and 4 is reached from 3 only");
+    refused(
+        &[&one, &two],
+        "4",
+        "they reach 2, and 4 is reached from 3 only",
+    );
     refused(&[&one], "4", "they reach 2, and none leads to 4");
     refused(&[], "4", "they reach nothing");
     let mut other = step("2", "3");
     other.modules[0].from = Some(pattern("7"));
-    refused(&[&one, &other], "3", "the patch from 2 to 3 does not fit: the patch of demo changes module a from 7, but 2 runs");
+    refused(
+        &[&one, &other],
+        "3",
+        "the patch from 2 to 3 does not fit: the patch of demo changes module a from 7, but 2 runs",
+    );
     // There is no way through up and down.
     let mut down = step("2", "1.5");
     down.direction = Direction::Down;
@@ -76,12 +89,34 @@ fn several_patches_are_one_plan_with_hops() {
     second.modules[1].update = Update::Soft;
     let third = step("3", "4");
     let up = Plan::chain(&[&first, &second, &third], &release()).unwrap();
-    insta::assert_snapshot!(up, @"");
+    insta::assert_snapshot!(up, @r#"
+    plan demo 1 -> 4, up
+      a: 1 -> 2 (advanced) -> 3 (advanced) -> 4 (advanced)
+      b: 1 -> 3 (soft)
+       1  load_object_code a b
+       2  point_of_no_return
+       3  suspend a b
+       4  load a
+       5  load b
+       6  code_change up a({"to":"2"}) a({"to":"3"}) a({"to":"4"})
+       7  resume b a
+    "#);
     let a = up.module("a").unwrap();
     let hops: Vec<_> = a.hops.iter().map(|hop| hop.vsn.as_str()).collect();
     assert_eq!(hops, ["2", "3", "4"]);
     let down = Plan::chain_back(&[&first, &second, &third], &release()).unwrap();
-    insta::assert_snapshot!(down, @"");
+    insta::assert_snapshot!(down, @r#"
+    plan demo 4 -> 1, down
+      a: 4 -> 3 (advanced) -> 2 (advanced) -> 1 (advanced)
+      b: 3 -> 1 (soft)
+       1  load_object_code a b
+       2  point_of_no_return
+       3  suspend a b
+       4  code_change down a({"to":"4"}) a({"to":"3"}) a({"to":"2"})
+       5  load a
+       6  load b
+       7  resume b a
+    "#);
 }
 
 #[test]
@@ -94,11 +129,23 @@ fn what_needs_a_release_on_the_way_to_run_is_not_one_upgrade() {
     };
     let instructions = |list: serde_json::Value| {
         let up: Vec<AppupInstruction> = serde_json::from_value(list).unwrap();
-        vec![Appup { application: "demo".to_owned(), up: Some(up), down: None }]
+        vec![Appup {
+            application: "demo".to_owned(),
+            up: Some(up),
+            down: None,
+        }]
     };
-    first.instructions = instructions(json!([{"update": {"module": "a"}}, {"apply": {"module": "a", "function": "go"}}]));
-    refused(&first, &second, "applies go of module a while a release runs that is passed over");
-    first.instructions = instructions(json!([{"update": {"module": "a", "draining": {"deadline_ms": 1, "then": "update"}}}]));
+    first.instructions = instructions(
+        json!([{"update": {"module": "a"}}, {"apply": {"module": "a", "function": "go"}}]),
+    );
+    refused(
+        &first,
+        &second,
+        "applies go of module a while a release runs that is passed over",
+    );
+    first.instructions = instructions(
+        json!([{"update": {"module": "a", "draining": {"deadline_ms": 1, "then": "update"}}}]),
+    );
     refused(&first, &second, "module a drains");
     let mut gone = manifest(Some("1"), "2", Vec::new());
     gone.instructions = instructions(json!([{"delete_module": {"module": "a"}}]));
@@ -138,7 +185,13 @@ fn patches(wanted: &[(Vec<Do>, Vec<usize>)]) -> Vec<Manifest> {
     for (index, (doings, depends)) in wanted.iter().enumerate() {
         let (from, to) = (running.vsn.to_string(), (index + 2).to_string());
         let (mut entries, mut list) = (Vec::new(), Vec::new());
-        let touched: Vec<bool> = doings.iter().zip(MODULES).map(|(doing, name)| *doing != Do::Nothing && (*doing == Do::Flip || running.modules.contains_key(name))).collect();
+        let touched: Vec<bool> = doings
+            .iter()
+            .zip(MODULES)
+            .map(|(doing, name)| {
+                *doing != Do::Nothing && (*doing == Do::Flip || running.modules.contains_key(name))
+            })
+            .collect();
         for (n, (doing, name)) in doings.iter().zip(MODULES).enumerate() {
             let old = running.modules.get(name).map(|m| m.vsn.to_string());
             let mut entry = module(name, old.as_deref(), &to);
@@ -156,7 +209,9 @@ fn patches(wanted: &[(Vec<Do>, Vec<usize>)]) -> Vec<Manifest> {
                 }
                 (Do::Flip, None) => json!({"add_module": {"module": name}}),
                 (Do::Load, Some(_)) => json!({"load_module": {"module": name, "depends": depends}}),
-                (Do::Soft | Do::Advanced, Some(_)) => json!({"update": {"module": name, "depends": depends}}),
+                (Do::Soft | Do::Advanced, Some(_)) => {
+                    json!({"update": {"module": name, "depends": depends}})
+                }
             };
             entry.update = match doing {
                 Do::Advanced => Update::Advanced,
@@ -187,7 +242,11 @@ fn run(plan: &Plan, from: &Release) -> Release {
             Instruction::LoadObjectCode { modules } => fetched.extend(modules.clone()),
             Instruction::PointOfNoReturn => assert!(!std::mem::replace(&mut over, true)),
             Instruction::Suspend { modules, .. } => {
-                assert!(modules.iter().all(|module| suspended.insert(module.clone())));
+                assert!(
+                    modules
+                        .iter()
+                        .all(|module| suspended.insert(module.clone()))
+                );
             }
             Instruction::Resume { modules } => {
                 assert!(modules.iter().all(|module| suspended.remove(module)));
@@ -195,13 +254,24 @@ fn run(plan: &Plan, from: &Release) -> Release {
             Instruction::Load { module, .. } => {
                 let plan = plan.module(module.as_str()).unwrap();
                 assert!(over && fetched.contains(module));
-                assert_eq!(after.modules.get(module).map(|m| &m.vsn), plan.from.as_ref());
-                assert!(plan.from.is_none() || suspended.contains(module) == (plan.policy == Policy::Update));
+                assert_eq!(
+                    after.modules.get(module).map(|m| &m.vsn),
+                    plan.from.as_ref()
+                );
+                assert!(
+                    plan.from.is_none()
+                        || suspended.contains(module) == (plan.policy == Policy::Update)
+                );
                 let hop = plan.hops.last().unwrap();
                 let size = from.modules.get(module).map_or(100, |m| m.size);
                 after.modules.insert(
                     module.clone(),
-                    midflight_patch::ReleaseModule { vsn: hop.vsn.clone(), blob: hop.blob, size, config: hop.config.clone() },
+                    midflight_patch::ReleaseModule {
+                        vsn: hop.vsn.clone(),
+                        blob: hop.blob,
+                        size,
+                        config: hop.config.clone(),
+                    },
                 );
             }
             Instruction::Remove { module, .. } => assert!(after.modules.remove(module).is_some()),
@@ -217,8 +287,15 @@ fn run(plan: &Plan, from: &Release) -> Release {
     }
     assert!(over && suspended.is_empty());
     for module in &plan.modules {
-        let advanced = module.hops.iter().filter(|hop| hop.update == Update::Advanced).count();
-        assert_eq!(conversions.get(&module.name).copied().unwrap_or_default(), advanced);
+        let advanced = module
+            .hops
+            .iter()
+            .filter(|hop| hop.update == Update::Advanced)
+            .count();
+        assert_eq!(
+            conversions.get(&module.name).copied().unwrap_or_default(),
+            advanced
+        );
     }
     after.vsn = plan.to.clone();
     after
@@ -288,7 +365,11 @@ fn applications_that_come_and_go_on_the_way_are_told_once() {
     );
     let text = |patches: &[&Manifest]| {
         let plan = Plan::chain(patches, &release()).unwrap();
-        plan.steps.iter().map(ToString::to_string).filter(|step| step.contains("shop")).collect::<Vec<_>>()
+        plan.steps
+            .iter()
+            .map(ToString::to_string)
+            .filter(|step| step.contains("shop"))
+            .collect::<Vec<_>>()
     };
     assert_eq!(text(&[&add, &update]), ["start application shop"]);
     assert_eq!(text(&[&add, &update, &remove]), [""; 0]);

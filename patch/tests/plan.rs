@@ -150,7 +150,10 @@ fn every_high_level_instruction_of_an_appup_becomes_low_level_ones() {
       17  apply audit seed {"rows":3}
       18  purge billing
     "#);
-    assert!(matches!(up.module("api").unwrap().policy, Policy::Draining { .. }));
+    assert!(matches!(
+        up.module("api").unwrap().policy,
+        Policy::Draining { .. }
+    ));
     let down = Plan::back(&patch, &running()).unwrap();
     insta::assert_snapshot!(down, @r#"
     plan demo 2 -> 1, down

@@ -129,7 +129,10 @@ fn manifests_that_contradict_themselves_are_refused() {
         ("/name", Box::new(|m| m.name = "De mo".to_owned())),
         ("/modules", Box::new(|m| m.modules.clear())),
         ("/modules/1/name", Box::new(|m| m.modules.swap(0, 1))),
-        ("/modules/0/from", Box::new(|m| m.from = Some(vsn("0").into()))),
+        (
+            "/modules/0/from",
+            Box::new(|m| m.from = Some(vsn("0").into())),
+        ),
         (
             "/modules/1/from",
             Box::new(|m| m.modules[1].from = Some(vsn("0").into())),

@@ -5,6 +5,7 @@ mod apply;
 pub(crate) mod demo;
 mod fleet;
 mod history;
+mod inspect;
 mod inventory;
 mod nodes;
 mod patch;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
-use midflight_patch::{Bundle, KeyFile};
+use midflight_patch::{Bundle, KeyFile, Plan};
 use serde_json::json;
 
 use crate::command::fleet::read_signers;
+use crate::command::inspect::{self, InspectArgs, release_of};
 use crate::command::{print, print_json, tell};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -24,6 +25,9 @@ pub enum PatchVerb {
         /// The bundle to write.
         #[arg(short, long = "out", value_name = "FILE")]
         out: PathBuf,
+        /// The bundle of a release: also refuse a patch that does not fit it.
+        #[arg(long, value_name = "RELEASE")]
+        from: Option<PathBuf>,
     },
     /// Add a signature to a bundle, by a key file or an ssh-agent.
     Sign(SignArgs),
@@ -35,14 +39,8 @@ pub enum PatchVerb {
         #[arg(long, value_name = "FILE", env = "MIDFLIGHT_ALLOWED_SIGNERS")]
         allowed_signers: PathBuf,
     },
-    /// Show what a bundle holds, without verifying who signed it.
-    Inspect {
-        /// The bundle.
-        bundle: PathBuf,
-        /// Write the canonical manifest instead: the bytes that `ssh-keygen -Y sign -n patch@midflight` signs.
-        #[arg(long)]
-        manifest: bool,
-    },
+    /// Show what bundles hold and the plan that a node makes of them, without verifying who signed them.
+    Inspect(InspectArgs),
 }
 
 #[derive(Debug, Args)]
@@ -71,9 +69,13 @@ pub struct SignArgs {
 
 pub fn run(verb: &PatchVerb, format: Format) -> Result<Exit, Error> {
     match verb {
-        PatchVerb::Build { spec, out } => {
-            let built = Bundle::build(spec)
-                .map_err(Error::patch(format!("{} does not build", spec.display())))?;
+        PatchVerb::Build { spec, out, from } => {
+            let refused = || Error::patch(format!("{} does not build", spec.display()));
+            let built = Bundle::build(spec).map_err(refused())?;
+            if let Some(from) = from {
+                let running = release_of(from)?;
+                Plan::new(&built.manifest, &running).map_err(refused())?;
+            }
             write(&built, out)?;
             show_digest(&built, format)?;
         }
@@ -106,22 +108,7 @@ pub fn run(verb: &PatchVerb, format: Format) -> Result<Exit, Error> {
                 }
             }
         }
-        PatchVerb::Inspect {
-            bundle: path,
-            manifest,
-        } => {
-            let bundle = read(path)?;
-            match (manifest, format) {
-                (true, _) => print(&String::from_utf8_lossy(&bundle.manifest_bytes))?,
-                (false, Format::Text) => print(&bundle.inspect())?,
-                (false, Format::Json) => {
-                    let (digest, signatures) = (bundle.digest(), bundle.signatures.len());
-                    print_json(
-                        &json!({"digest": digest, "manifest": bundle.manifest, "signatures": signatures}),
-                    )?;
-                }
-            }
-        }
+        PatchVerb::Inspect(args) => return inspect::run(args, format),
     }
     Ok(Exit::OK)
 }

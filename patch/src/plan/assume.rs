@@ -11,10 +11,17 @@ impl Plan {
     /// bring.
     pub fn assume(patch: &Manifest) -> Option<Self> {
         let script = Script::of(patch, Way::Forward).ok()?;
-        let open = |operation: &Operation| !matches!(operation, Operation::Add | Operation::Supervisors);
+        let open =
+            |operation: &Operation| !matches!(operation, Operation::Add | Operation::Supervisors);
         if !script.configures.is_empty()
-            || script.applications.iter().any(|(_, operation)| open(operation))
-            || script.modules.iter().any(|module| module.what == What::Delete)
+            || script
+                .applications
+                .iter()
+                .any(|(_, operation)| open(operation))
+            || script
+                .modules
+                .iter()
+                .any(|module| module.what == What::Delete)
         {
             return None;
         }

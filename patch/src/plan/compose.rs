@@ -10,7 +10,7 @@ use super::{Hop, ModulePlan, Plan, Policy, Purge, When};
 use crate::error::Error;
 use crate::manifest::{Manifest, Update};
 use crate::names::ModuleName;
-use crate::release::Release;
+use crate::release::{Release, ReleaseModule};
 use crate::script::{ModuleScript, Operation, Script, Way, What};
 
 /// One patch on the way, in one direction.
@@ -172,15 +172,7 @@ impl Whole<'_> {
         let (policy, hops) = match (old, new) {
             (None, None) => return Ok(None),
             (Some(_), None) => (Policy::Update, Vec::new()),
-            (None, Some(_)) => (
-                Policy::Update,
-                self.legs
-                    .iter()
-                    .rev()
-                    .find_map(|leg| leg.hop(name))
-                    .into_iter()
-                    .collect(),
-            ),
+            (None, Some(module)) => (Policy::Update, vec![added(module)]),
             (Some(_), Some(_)) => self.changes(name)?,
         };
         let plan = ModulePlan {
@@ -301,6 +293,17 @@ fn both(first: Operation, second: Operation) -> Operation {
     }
 }
 
+/// A module that is added has no states to convert.
+fn added(module: &ReleaseModule) -> Hop {
+    Hop {
+        vsn: module.vsn.clone(),
+        blob: module.blob,
+        update: Update::Soft,
+        extra: Value::Null,
+        config: module.config.clone(),
+    }
+}
+
 fn harder(a: Purge, b: Purge) -> Purge {
     if a == Purge::Brutal { a } else { b }
 }
@@ -313,22 +316,16 @@ impl Leg {
         }
     }
 
-    /// The hop that a module makes, if this patch brings it.
+    /// The hop that a module makes, if this patch changes it.
     fn hop(&self, name: &ModuleName) -> Option<Hop> {
         let module = self.to.modules.get(name)?;
-        let (update, extra) = match self.script.module(name).map(|script| &script.what) {
-            Some(What::Change { update, extra, .. }) => (*update, extra.clone()),
-            Some(What::Add) => (Update::Soft, Value::Null),
-            // It came with its application, or this patch does not touch it.
-            None if !self.from.modules.contains_key(name) => (Update::Soft, Value::Null),
-            Some(What::Delete) | None => return None,
+        let What::Change { update, extra, .. } = &self.script.module(name)?.what else {
+            return None;
         };
         Some(Hop {
-            vsn: module.vsn.clone(),
-            blob: module.blob,
-            update,
-            extra,
-            config: module.config.clone(),
+            update: *update,
+            extra: extra.clone(),
+            ..added(module)
         })
     }
 }
