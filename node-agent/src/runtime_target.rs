@@ -43,6 +43,7 @@ impl RuntimeTarget {
             socket_buffer_bytes: limits.socket_buffer_bytes.get() as usize,
             connections: limits.connections.get() as usize,
             hermetic: limits.hermetic,
+            ..rt::Limits::default()
         };
         let mailbox = limits.mailbox as u64;
         let cache = config

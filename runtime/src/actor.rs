@@ -3,9 +3,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use parking_lot::Mutex;
+
 use crate::{
     bindings::{Envelope, Event, SocketEvent},
     groups::Membership,
+    log::Lines,
     net::Window,
     sys::Watch,
     table::Pid,
@@ -137,17 +140,51 @@ pub(crate) struct Birth {
 pub(crate) struct Extras {
     pub(crate) name: Option<Arc<str>>,
     /// Calls taken and not answered: caller and id.
-    pub(crate) owed: Vec<(Pid, u64)>,
+    pub(crate) owed: Owed,
     /// Whom it watches.
     pub(crate) monitors: Vec<Pid>,
     /// Process groups that it is in, as often as it joined.
     pub(crate) groups: Vec<Membership>,
+    /// What it logged last. Shared, so that a pin costs a count.
+    pub(crate) log: Option<Arc<Mutex<Lines>>>,
     /// Exit signals are events of its own.
     pub(crate) trap_exit: bool,
     /// Who spawned it, linked: an exit signal from there ends it also when it traps exits.
     pub(crate) parent: Option<Pid>,
     /// Statistics or a trace of it, while `sys` has turned one on.
     pub(crate) watch: Option<Arc<Watch>>,
+}
+
+/// Calls that an actor took and did not answer. Those whose callers wait no more are forgotten whenever their number has
+/// doubled.
+#[derive(Default, Clone)]
+pub(crate) struct Owed {
+    calls: Vec<(Pid, u64)>,
+    look_at: usize,
+}
+
+impl Owed {
+    const FIRST_LOOK: usize = 64;
+
+    pub(crate) fn push(&mut self, caller: Pid, id: u64, waits: impl Fn(Pid, u64) -> bool) {
+        self.calls.push((caller, id));
+        if self.calls.len() >= self.look_at.max(Self::FIRST_LOOK) {
+            self.calls.retain(|&(caller, id)| waits(caller, id));
+            self.look_at = 2 * self.calls.len();
+        }
+    }
+
+    pub(crate) fn answered(&mut self, caller: Pid, id: u64) {
+        self.calls.retain(|&owed| owed != (caller, id));
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl Fn(&(Pid, u64)) -> bool) {
+        self.calls.retain(keep);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Pid, u64)> + '_ {
+        self.calls.iter().copied()
+    }
 }
 
 /// The first id of the event that follows so many: 65,536 are its own, and none of them comes again.
@@ -168,5 +205,21 @@ impl Body {
     pub(crate) fn label(&self, pid: Pid) -> String {
         self.name()
             .map_or_else(|| crate::pid_text(pid), |name| name.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_whose_callers_wait_no_more_are_not_owed_for_ever() {
+        let mut owed = Owed::default();
+        for id in 0..10_000 {
+            owed.push(1, id, |_, id| id % 1_000 == 0);
+        }
+        assert!(owed.calls.len() < 2 * Owed::FIRST_LOOK);
+        let waits = |&(_, id): &(Pid, u64)| id % 1_000 == 0;
+        assert_eq!(owed.calls.iter().filter(|c| waits(c)).count(), 10);
     }
 }

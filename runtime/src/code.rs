@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use midflight_patch::{Digest, ModuleName, Vsn};
+use midflight_patch::{Application, Digest, ModuleName, Vsn};
 use parking_lot::{Mutex, RwLock};
 use wasmtime::{
     Engine,
@@ -67,6 +67,8 @@ pub(crate) struct Module {
     pub(crate) restarts: AtomicU64,
     /// Statistics or a trace of all its actors together, while `sys` has turned one on.
     pub(crate) watch: OfModule,
+    /// The application that it belongs to; what its actors use is that one's share.
+    pub(crate) application: AtomicU32,
 }
 
 impl Module {
@@ -115,6 +117,7 @@ pub(crate) struct CodeServer {
     by_name: RwLock<HashMap<ModuleName, u32>>,
     compiled: Mutex<HashMap<Digest, GenServerPre<Door>>>,
     purges: AtomicU64,
+    applications: AtomicU32,
 }
 
 impl CodeServer {
@@ -134,6 +137,7 @@ impl CodeServer {
             by_name: RwLock::default(),
             compiled: Mutex::default(),
             purges: AtomicU64::new(0),
+            applications: AtomicU32::new(1),
         })
     }
 
@@ -215,12 +219,41 @@ impl CodeServer {
             actors: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             watch: OfModule::default(),
+            application: AtomicU32::new(0),
         });
         modules.push(module.clone());
         self.by_name
             .write()
             .insert(version.name.clone(), module.index);
         module
+    }
+
+    /// Notes which application each module belongs to; one that none names is the release's own.
+    pub(crate) fn share_out(&self, applications: &[Application]) {
+        let modules = self.modules();
+        for module in &modules {
+            let of_it = |a: &Application| a.modules.contains(&module.name);
+            let at = applications.iter().position(of_it);
+            let application = at.map_or(0, |at| at as u32 + 1);
+            module.application.store(application, Ordering::Release);
+        }
+        let unnamed = |m: &Arc<Module>| m.application.load(Ordering::Acquire) == 0;
+        let count = applications.len() as u32 + u32::from(modules.iter().any(unnamed));
+        self.applications.store(count.max(1), Ordering::Release);
+    }
+
+    /// How many applications share the node.
+    pub(crate) fn applications(&self) -> u32 {
+        self.applications.load(Ordering::Acquire)
+    }
+
+    /// Actors of one application that are alive.
+    pub(crate) fn actors_of(&self, application: u32) -> u64 {
+        let modules = self.modules.read();
+        let of_it = modules
+            .iter()
+            .filter(|m| m.application.load(Ordering::Acquire) == application);
+        of_it.map(|m| m.actors.load(Ordering::Relaxed)).sum()
     }
 
     pub(crate) fn module(&self, index: u32) -> Option<Arc<Module>> {

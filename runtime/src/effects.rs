@@ -29,7 +29,7 @@ pub(crate) fn check(
     reserved: &[Pid],
 ) -> Result<(), String> {
     let limits: &Limits = &shared.limits;
-    let (mut timers, mut requests, mut links, mut joins) = (0, 0, 0, 0);
+    let (mut timers, mut requests, mut links, mut joins, mut spawns) = (0, 0, 0, 0, 0);
     if effects.len() > limits.effects {
         return Err(format!(
             "{} effects for one event; limits.effects is {}",
@@ -53,7 +53,24 @@ pub(crate) fn check(
                 check_name(name)?;
                 0
             }
+            Effect::SetActive(set) => {
+                check_socket(shared, pid, set.socket)?;
+                0
+            }
+            Effect::Give(give) => {
+                check_socket(shared, pid, give.socket)?;
+                0
+            }
+            Effect::Close(socket) => {
+                check_socket(shared, pid, *socket)?;
+                0
+            }
+            Effect::Connect(ask) => {
+                check_name(&ask.host)?;
+                0
+            }
             Effect::Write(write) => {
+                check_socket(shared, pid, write.socket)?;
                 if write.bytes.len() > limits.socket_buffer_bytes {
                     return Err(format!(
                         "a write of {} bytes; limits.socket_buffer_bytes is {}",
@@ -87,6 +104,8 @@ pub(crate) fn check(
                     ));
                 }
                 spawn.name.as_deref().map_or(Ok(()), check_name)?;
+                spawns += 1;
+                shared.room_for(&spawn.module, spawns)?;
                 spawn.args.len()
             }
             _ => 0,
@@ -121,6 +140,16 @@ pub(crate) fn check(
         ));
     }
     Ok(())
+}
+
+/// A socket of another is out of reach. One that is closed is not: its owner need not have heard of it yet.
+fn check_socket(shared: &Shared, pid: Pid, socket: u64) -> Result<(), String> {
+    match shared.net.owner_of(socket) {
+        Some(owner) if owner != pid => Err(format!(
+            "socket {socket} is another actor's; its owner can give it"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn check_name(name: &str) -> Result<(), String> {
@@ -210,9 +239,7 @@ impl Release<'_> {
             }
             Effect::Reply(answer) => {
                 if let Some(extras) = &mut self.body.extras {
-                    extras
-                        .owed
-                        .retain(|&owed| owed != (answer.caller, answer.id));
+                    extras.owed.answered(answer.caller, answer.id);
                 }
                 shared.respond(answer.caller, answer.id, Ok(answer.body), self.body.version);
             }
@@ -257,7 +284,7 @@ impl Release<'_> {
                 }
             }
             Effect::Listen(listen) => shared.net.listen(pid, listen.id, listen.port),
-            Effect::Write(write) => shared.net.write(write.socket, write.bytes),
+            Effect::Write(write) => shared.net.write(pid, write.socket, write.bytes),
             Effect::Join(group) => {
                 let membership = shared.groups.join(&group, pid);
                 self.body.extras().groups.push(membership);
@@ -279,10 +306,10 @@ impl Release<'_> {
             Effect::Exit(signal) => shared.exit(signal.to, &signal.reason, pid),
             Effect::StopChild(order) => self.child_order(order, Order::terminate),
             Effect::RestartChild(order) => self.child_order(order, Order::restart),
-            Effect::Connect(_) => {}
-            Effect::SetActive(set) => shared.net.set_active(set.socket, set.mode),
+            Effect::Connect(ask) => shared.net.connect(pid, ask),
+            Effect::SetActive(set) => shared.net.set_active(pid, set.socket, set.mode),
             Effect::Give(give) => shared.net.give(give.socket, pid, give.to),
-            Effect::Close(socket) => shared.net.close(socket),
+            Effect::Close(socket) => shared.net.close(pid, socket),
         }
     }
 
@@ -432,7 +459,7 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
     if let Some(name) = &extras.name {
         shared.names.unregister(name, pid);
     }
-    for (caller, id) in extras.owed {
+    for (caller, id) in extras.owed.iter() {
         shared.respond(caller, id, Err(RequestError::Down(reason.to_owned())), HOST);
     }
     for item in queue {

@@ -7,8 +7,8 @@ use crate::{
     code::Version,
     effects::{self, Release},
     instance::Instances,
+    log,
     node::Shared,
-    turn::log,
 };
 
 /// Calls `terminate` and releases what it asks for. The caller buries the actor afterwards, whatever came of this.
@@ -25,7 +25,7 @@ pub(crate) fn last_words(
         return;
     };
     let result = instance.terminate(cx, reason, &body.state);
-    log(shared, instance, pid, body);
+    log::take(shared, instance, pid, body);
     let effects = match result {
         Ok(effects) => effects,
         Err(fault) => {

@@ -18,6 +18,7 @@ mod groups;
 mod instance;
 mod last_words;
 mod limits;
+mod log;
 mod monitors;
 mod names;
 mod net;
@@ -34,6 +35,7 @@ mod work;
 
 pub use error::{ActorFailure, Error, MAX_FAILING};
 pub use limits::Limits;
+pub use log::{LogLevel, LogLine};
 pub use node::{Config, Node};
 pub use supervise::{
     ApplicationState, ApplicationStatus, ChildCounts, ChildKind, ChildRef, ChildStatus,

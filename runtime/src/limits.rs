@@ -12,6 +12,8 @@ pub struct Limits {
     pub workers: usize,
     /// Actors alive at once.
     pub actors: u32,
+    /// Of these, those of one application where a release has several; 0: nine tenths.
+    pub actors_per_application: u32,
     /// Bytes of one actor's state.
     pub state_bytes: usize,
     /// Bytes of one message.
@@ -26,12 +28,20 @@ pub struct Limits {
     pub effects: usize,
     /// Lines that one event may log; more are dropped and the drop is logged.
     pub log_lines: usize,
+    /// Lines that an actor that logs keeps, its last ones; 0: none.
+    pub actor_log_lines: usize,
     /// MiB of linear memory of one instance.
     pub instance_memory_mb: usize,
     /// Bytes that may wait to be written to one connection; more close it.
     pub socket_buffer_bytes: usize,
-    /// Connections open at once; more are closed when accepted.
+    /// Bytes, in MiB, that may wait to be written to all connections of one application; the connection that passes it is
+    /// closed.
+    pub application_buffer_mb: usize,
+    /// Listeners and connections open at once, those included that are being opened or written out; more are closed when
+    /// accepted, and refused when asked for.
     pub connections: usize,
+    /// Of these, those of one application where a release has several; 0: nine tenths.
+    pub connections_per_application: usize,
     /// Run every handler a second time in a fresh instance and stop the actor when the two differ. For tests.
     pub hermetic: bool,
 }
@@ -41,6 +51,7 @@ impl Default for Limits {
         Self {
             workers: 0,
             actors: 1_000_000,
+            actors_per_application: 0,
             state_bytes: 64 << 10,
             message_bytes: 64 << 10,
             mailbox: 10_000,
@@ -48,9 +59,12 @@ impl Default for Limits {
             handler_ms: 100,
             effects: 1_000,
             log_lines: 100,
+            actor_log_lines: 32,
             instance_memory_mb: 64,
             socket_buffer_bytes: 4 << 20,
+            application_buffer_mb: 256,
             connections: 10_000,
+            connections_per_application: 0,
             hermetic: false,
         }
     }
@@ -82,6 +96,19 @@ impl Limits {
         range("handler_ms", self.handler_ms, 5, 60_000)?;
         range("effects", self.effects as u64, 1, 65_536)?;
         range("log_lines", self.log_lines as u64, 0, 10_000)?;
+        range("actor_log_lines", self.actor_log_lines as u64, 0, 10_000)?;
+        range(
+            "actors_per_application",
+            self.actors_per_application.into(),
+            0,
+            self.actors.into(),
+        )?;
+        range(
+            "application_buffer_mb",
+            self.application_buffer_mb as u64,
+            1,
+            1 << 20,
+        )?;
         range(
             "instance_memory_mb",
             self.instance_memory_mb as u64,
@@ -94,7 +121,27 @@ impl Limits {
             4_096,
             1 << 30,
         )?;
-        range("connections", self.connections as u64, 0, 1_000_000)
+        range("connections", self.connections as u64, 0, 1_000_000)?;
+        range(
+            "connections_per_application",
+            self.connections_per_application as u64,
+            0,
+            self.connections as u64,
+        )
+    }
+
+    pub(crate) fn application_actors(&self) -> u64 {
+        match self.actors_per_application {
+            0 => u64::from(self.actors) * 9 / 10,
+            n => n.into(),
+        }
+    }
+
+    pub(crate) fn application_connections(&self) -> usize {
+        match self.connections_per_application {
+            0 => self.connections * 9 / 10,
+            n => n,
+        }
     }
 
     /// How long one call of a handler may run.

@@ -52,6 +52,8 @@ pub(crate) struct Counters {
     pub(crate) dead_letters: AtomicU64,
     /// Of these: the mailbox was full.
     pub(crate) overflows: AtomicU64,
+    /// What actors asked of sockets that were another's by then.
+    pub(crate) not_owned: AtomicU64,
     /// Of these: an event of the other side of a patch could not be converted.
     pub(crate) unconverted: AtomicU64,
 }
@@ -108,6 +110,33 @@ impl Shared {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos() as u64)
+    }
+
+    /// The application of an actor's module.
+    pub(crate) fn application_of(&self, pid: Pid) -> u32 {
+        let module = self.table.get(pid).map(|slot| slot.mail.lock().module);
+        let module = module.and_then(|module| self.code.module(module));
+        module.map_or(0, |m| m.application.load(Ordering::Acquire))
+    }
+
+    /// Says why so many more actors of this module are too many for its application.
+    pub(crate) fn room_for(&self, module: &str, more: u64) -> Result<(), String> {
+        if self.code.applications() == 1 {
+            return Ok(());
+        }
+        let (Some(module), bound) = (
+            self.code.module_named(module),
+            self.limits.application_actors(),
+        ) else {
+            return Ok(());
+        };
+        let application = module.application.load(Ordering::Acquire);
+        if self.code.actors_of(application) + more > bound {
+            return Err(format!(
+                "its application holds as many actors as limits.actors_per_application allows: {bound}"
+            ));
+        }
+        Ok(())
     }
 
     /// Puts an event at the end of a mailbox and sees to it that its owner runs.
@@ -375,7 +404,12 @@ impl Node {
         let mut calm = 0;
         while Instant::now() < end && calm < 3 {
             // Three looks in a row: an actor between two queues is in neither.
-            calm = if self.shared.sched.busy.load(Ordering::SeqCst) == 0 {
+            // Those at a closed gate are in no queue, and have not handled what waits for them.
+            let gated = || {
+                let modules = self.shared.code.modules();
+                modules.iter().any(|m| !m.waiting.lock().is_empty())
+            };
+            calm = if self.shared.sched.busy.load(Ordering::SeqCst) == 0 && !gated() {
                 calm + 1
             } else {
                 0

@@ -74,6 +74,13 @@ impl Requests {
             })
     }
 
+    /// Somebody waits for this answer.
+    pub(crate) fn waits(&self, caller: Pid, id: u64) -> bool {
+        let shard = self.shard(caller).lock();
+        let waiting = shard.get(&caller);
+        waiting.is_some_and(|all| all.iter().any(|p| p.id == id))
+    }
+
     /// How many requests this actor waits for.
     pub(crate) fn count(&self, caller: Pid) -> usize {
         self.shard(caller).lock().get(&caller).map_or(0, Vec::len)

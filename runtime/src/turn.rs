@@ -17,6 +17,7 @@ use crate::{
     exits::{KILLED, Signal, weigh},
     instance::{Answers, Fault, Instance, Instances},
     last_words::last_words,
+    log,
     node::Shared,
     sys,
     table::{Pid, Slot},
@@ -237,7 +238,7 @@ impl Worker {
                 let result = instance.init(cx, &birth.args, false);
                 let answers = instance.answers();
                 self.reserved.extend(instance.reserved(0));
-                log(&self.shared, instance, pid, body);
+                log::take(&self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
                     let state = started.state.len();
                     effects::check(&self.shared, pid, None, &started.effects, &self.reserved)
@@ -332,6 +333,10 @@ impl Worker {
         };
         let (result, answers) = self.call(pid, body, &work, false);
         match result {
+            // What is read of a socket that is given away goes along, also what is in this batch.
+            Ok(batch) if work.len() > 1 && gives(&batch) => {
+                self.one_by_one(pid, slot, body, module, work, &answers)
+            }
             Ok(batch) => self.commit(pid, slot, body, module, &mut work, batch),
             Err(fault) if work.len() == 1 => self.failed(pid, slot, body, module, work, fault),
             Err(_) => self.one_by_one(pid, slot, body, module, work, &answers),
@@ -361,7 +366,14 @@ impl Worker {
             let mut single = work.single();
             match self.call(pid, body, &single, true).0 {
                 Ok(batch) => {
+                    let gives = gives(&batch);
+                    if gives {
+                        work.give_back(slot);
+                    }
                     let after = self.commit(pid, slot, body, module, &mut single, batch);
+                    if gives {
+                        return after;
+                    }
                     let pause = slot.mail.lock().pause;
                     if pause != Pause::No || matches!(after, After::End(_)) {
                         work.give_back_behind(slot, pause.has(Pause::Parked));
@@ -381,7 +393,7 @@ impl Worker {
     fn call(
         &mut self,
         pid: Pid,
-        body: &Body,
+        body: &mut Body,
         work: &Work,
         again: bool,
     ) -> (Result<Batch, Fault>, Answers) {
@@ -396,7 +408,7 @@ impl Worker {
         let result = instance.handle(cx, &body.state, envelopes, again);
         let answers = instance.answers();
         self.reserved.extend(instance.reserved(since));
-        log(&self.shared, instance, pid, body);
+        log::take(&self.shared, instance, pid, body);
         let shared = &self.shared;
         let (reserved, extras) = (&self.reserved, body.extras.as_deref());
         let result = result.and_then(|batch| {
@@ -453,7 +465,7 @@ impl Worker {
         for Step { effects, next } in batch.steps {
             let at = work.at;
             work.windows[at] = None;
-            note(body, &work.envelopes[at].body, &effects);
+            note(&self.shared, body, &work.envelopes[at].body, &effects);
             sys::handled(module, pid, body, &work.envelopes[at], &effects);
             work.at += 1;
             body.events += 1;
@@ -529,7 +541,8 @@ impl Worker {
         tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "crashed");
         // The caller of the event that failed is told by the burial, as are those behind it.
         if let Some(Event::Call(call)) = work.envelopes.get(work.at).map(|e| &e.body) {
-            body.extras().owed.push((call.caller, call.id));
+            let waits = |caller, id| self.shared.requests.waits(caller, id);
+            body.extras().owed.push(call.caller, call.id, waits);
         }
         work.at += 1;
         work.give_back(slot);
@@ -562,7 +575,7 @@ fn finish_turn(shared: &Shared, pid: Pid, slot: &Slot) {
 }
 
 /// A call that was taken without an answer is owed one; who is gone is watched no more.
-fn note(body: &mut Body, event: &Event, effects: &[Effect]) {
+fn note(shared: &Shared, body: &mut Body, event: &Event, effects: &[Effect]) {
     if let (Event::Down(down), Some(extras)) = (event, &mut body.extras) {
         extras.monitors.retain(|&watched| watched != down.pid);
     }
@@ -571,8 +584,14 @@ fn note(body: &mut Body, event: &Event, effects: &[Effect]) {
         .iter()
         .any(|e| matches!(e, Effect::Reply(a) if a.caller == call.caller && a.id == call.id));
     if !answered {
-        body.extras().owed.push((call.caller, call.id));
+        let waits = |caller, id| shared.requests.waits(caller, id);
+        body.extras().owed.push(call.caller, call.id, waits);
     }
+}
+
+fn gives(batch: &Batch) -> bool {
+    let give = |e: &Effect| matches!(e, Effect::Give(_));
+    batch.steps.iter().any(|step| step.effects.iter().any(give))
 }
 
 fn count(version: &Version, fault: &Fault) {
@@ -581,28 +600,4 @@ fn count(version: &Version, fault: &Fault) {
         Fault::Error(_) => &version.counters.errors,
     };
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-pub(crate) fn log(shared: &Shared, instance: &mut Instance, pid: Pid, body: &Body) {
-    use crate::bindings::Level;
-    let logs = instance.take_logs();
-    if logs.is_empty() {
-        return;
-    }
-    let (actor, module) = (
-        body.label(pid),
-        shared
-            .code
-            .module(body.module)
-            .map(|m| m.name.to_string())
-            .unwrap_or_default(),
-    );
-    for (level, text) in logs {
-        match level {
-            Level::Debug => tracing::debug!(target: "actor", actor, module, "{text}"),
-            Level::Info => tracing::info!(target: "actor", actor, module, "{text}"),
-            Level::Warn => tracing::warn!(target: "actor", actor, module, "{text}"),
-            Level::Error => tracing::error!(target: "actor", actor, module, "{text}"),
-        }
-    }
 }

@@ -64,7 +64,7 @@ impl Node {
     }
 
     /// Runs `act` at a message boundary of the actor, its part in an upgrade taken.
-    fn at_boundary<T>(
+    pub(crate) fn at_boundary<T>(
         &self,
         actor: &ActorRef,
         timeout: Duration,

@@ -339,7 +339,7 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
     }
     let sockets = shared.net.sockets_of(pid);
     for &socket in sockets.iter().filter(|s| !then.sockets.contains(s)) {
-        shared.net.close(socket);
+        shared.net.drop_socket(socket);
     }
     for &socket in then.sockets.iter().filter(|s| !sockets.contains(s)) {
         let closed = Closed {
@@ -349,7 +349,8 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
         shared.send(pid, Item::host(Event::Socket(SocketEvent::Closed(closed))));
     }
     let owed = |e: &Option<Box<crate::actor::Extras>>| {
-        e.as_ref().map_or_else(Vec::new, |e| e.owed.clone())
+        e.as_ref()
+            .map_or_else(Vec::new, |e| e.owed.iter().collect::<Vec<_>>())
     };
     let monitors = |e: &Option<Box<crate::actor::Extras>>| {
         e.as_ref().map_or_else(Vec::new, |e| e.monitors.clone())
