@@ -57,6 +57,8 @@ pub struct Limits {
     pub effects: Within<1, 65_536>,
     /// Lines that one event may log. Default 100.
     pub log_lines: Within<0, 10_000>,
+    /// Lines that an actor that logs keeps, its last ones. Default 32.
+    pub actor_log_lines: Within<0, 10_000>,
     /// Events that one call of a handler may take. Default 64.
     pub batch: Within<1, 1_024>,
     /// Milliseconds that one call of a handler may take; keep it under half of the pause budgets used. Default 100.
@@ -65,8 +67,14 @@ pub struct Limits {
     pub instance_memory_mb: Within<2, 1_024>,
     /// Actors alive at a time. Default 1,000,000.
     pub actors: Within<1, { 4 << 20 }>,
-    /// Connections of actors open at a time. Default 10,000.
+    /// Of these, those of one application where a release has several; 0: nine tenths. Default 0.
+    pub actors_per_application: Within<0, { 4 << 20 }>,
+    /// Connections of actors open at a time, listeners included. Default 10,000.
     pub connections: Within<0, 1_000_000>,
+    /// Of these, those of one application where a release has several; 0: nine tenths. Default 0.
+    pub connections_per_application: Within<0, 1_000_000>,
+    /// MiB that may wait to be written to all connections of one application. Default 256.
+    pub application_buffer_mb: Within<1, { 1 << 20 }>,
     /// Bytes that may wait to be written to one connection; more close it. Default 4 MiB.
     pub socket_buffer_bytes: Within<4_096, { 1 << 30 }>,
     /// Threads that run handlers; 0: one for each core. Default 0.
@@ -83,11 +91,15 @@ impl Default for Limits {
             mailbox: Within::of(10_000),
             effects: Within::of(1_000),
             log_lines: Within::of(100),
+            actor_log_lines: Within::of(32),
             batch: Within::of(64),
             handler_ms: Within::of(100),
             instance_memory_mb: Within::of(64),
             actors: Within::of(1_000_000),
+            actors_per_application: Within::of(0),
             connections: Within::of(10_000),
+            connections_per_application: Within::of(0),
+            application_buffer_mb: Within::of(256),
             socket_buffer_bytes: Within::of(4 << 20),
             workers: Within::of(0),
             hermetic: false,

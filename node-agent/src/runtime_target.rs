@@ -43,7 +43,10 @@ impl RuntimeTarget {
             socket_buffer_bytes: limits.socket_buffer_bytes.get() as usize,
             connections: limits.connections.get() as usize,
             hermetic: limits.hermetic,
-            ..rt::Limits::default()
+            actor_log_lines: limits.actor_log_lines.get() as usize,
+            actors_per_application: limits.actors_per_application.get() as u32,
+            connections_per_application: limits.connections_per_application.get() as usize,
+            application_buffer_mb: limits.application_buffer_mb.get() as usize,
         };
         let mailbox = limits.mailbox as u64;
         let cache = config

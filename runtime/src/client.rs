@@ -30,6 +30,14 @@ impl Node {
             })
     }
 
+    /// What actors asked of sockets that they had given away, since the node started: it was left undone.
+    pub fn not_owned(&self) -> u64 {
+        let counters = &self.shared.counters;
+        counters
+            .not_owned
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Sends an exit signal, as a supervisor does: `kill` ends the actor behind the handler that runs, any other reason
     /// waits in the mailbox. An actor that does not trap exits ignores `normal`.
     pub fn exit(&self, to: &ActorRef, reason: &str) -> Result<(), Error> {

@@ -114,6 +114,9 @@ pub enum Error {
     /// A call from outside got no answer.
     #[error("actor {actor} gave no answer: {reason}")]
     Call { actor: String, reason: String },
+    /// A record cannot be run again.
+    #[error("the record cannot be replayed: {0}")]
+    Replay(String),
     /// No supervisor of this name runs.
     #[error("no supervisor {0}")]
     NoSupervisor(String),
@@ -179,6 +182,7 @@ impl Error {
             Error::Sys { .. } => "MF0315",
             Error::System { .. } => "MF0316",
             Error::Call { .. } => "MF0317",
+            Error::Replay(_) => "MF0330",
             Error::NoSupervisor(_) => "MF0340",
             Error::NoChild { .. } => "MF0341",
             Error::ChildState { .. } => "MF0342",
@@ -243,6 +247,9 @@ impl Error {
                 "suspended, they stop at the end of their handlers; ask again for what is left"
             }
             Error::TooManyTraces => "turn a trace off first",
+            Error::Replay(_) => {
+                "replay it on the component whose digest it names, with the runtime that recorded it"
+            }
             Error::System { .. } => "see the limits of the machine",
         }
     }

@@ -9,7 +9,7 @@ use wasmtime::{Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, Trap, Up
 use crate::{
     bindings::{
         self, Apply, Batch, ConvertEvent, Cx, Direction, Effect, Envelope, Event, FrameError,
-        GenServer, Init, Level, Migrated, Next, Started, Terminate, Wire, put_code_change,
+        GenServer, Init, Level, Migrated, Next, Reader, Started, Terminate, Wire, put_code_change,
         put_handle,
     },
     code::Version,
@@ -26,6 +26,9 @@ pub(crate) const TICK_MS: u64 = 5;
 
 /// A call that the machine does not let run may take so many times its time.
 const STARVED: u64 = 20;
+
+/// What the host may have to remember of one call, for running it again.
+const ANSWER_BYTES: usize = 8 << 20;
 
 const OTHER: &str = "the handler asked the host for other things when it was run again";
 
@@ -54,14 +57,28 @@ enum Answer {
     Reserve(Pid),
 }
 
+impl Answer {
+    fn bytes(&self) -> usize {
+        let pids = match self {
+            Answer::Members(pids) => pids.len(),
+            Answer::Whereis(_) | Answer::Reserve(_) => 0,
+        };
+        size_of::<Answer>() + pids * size_of::<Pid>()
+    }
+}
+
 /// The host as one instance sees it.
 pub(crate) struct Door {
     limits: StoreLimits,
     shared: Arc<Shared>,
     /// Closed for calls that must be pure.
     open: bool,
+    /// Nobody is behind it: what is not recorded has no answer.
+    sealed: bool,
     answers: Vec<Answer>,
     cursor: usize,
+    /// Bytes of the answers of this call.
+    weight: usize,
     logs: Vec<(Level, String)>,
     log_lines: usize,
     /// Half of the time that a call has, in milliseconds.
@@ -111,7 +128,14 @@ impl Door {
             self.cursor += 1;
             return Ok(answer.clone());
         }
+        if self.sealed {
+            wasmtime::bail!(OTHER);
+        }
         let answer = ask(&self.shared)?;
+        self.weight += answer.bytes();
+        if self.weight > ANSWER_BYTES {
+            wasmtime::bail!("its answers from the host pass {ANSWER_BYTES} bytes in one call");
+        }
         self.answers.push(answer.clone());
         self.cursor += 1;
         Ok(answer)
@@ -197,8 +221,10 @@ impl Instance {
             limits,
             shared: shared.clone(),
             open: false,
+            sealed: false,
             answers: Vec::new(),
             cursor: 0,
+            weight: 0,
             logs: Vec::new(),
             log_lines: shared.limits.log_lines,
             half_ms: shared.limits.handler_ms / 2,
@@ -259,6 +285,7 @@ impl Instance {
         door.late = None;
         if !again {
             door.cursor = 0;
+            door.weight = 0;
             door.answers.clear();
         }
         door.logs.clear();
@@ -285,6 +312,22 @@ impl Instance {
             Answer::Reserve(pid) => Some(*pid),
             _ => None,
         })
+    }
+
+    /// How many of them were given by now.
+    pub(crate) fn cursor(&self) -> usize {
+        self.store.data().cursor
+    }
+
+    /// What was answered since.
+    pub(crate) fn answered_since(&self, cursor: usize) -> Answers {
+        let door = self.store.data();
+        Answers(door.answers[cursor.min(door.cursor)..door.cursor].to_vec())
+    }
+
+    /// From now on it is told what is recorded and nothing else.
+    pub(crate) fn seal(&mut self) {
+        self.store.data_mut().sealed = true;
     }
 
     /// What the host answered to the last call.
@@ -442,8 +485,42 @@ pub(crate) fn short(mut text: String) -> String {
 }
 
 /// The answers of the host to one call.
-#[derive(Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Answers(Vec<Answer>);
+
+impl Answers {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(Answer::bytes).sum()
+    }
+}
+
+impl<'a> Wire<'a> for Answers {
+    fn put(&self, out: &mut Vec<u8>) {
+        let pairs = self.0.iter().map(|answer| match answer {
+            Answer::Whereis(pid) => (0_u32, pid.iter().copied().collect()),
+            Answer::Members(pids) => (1, pids.clone()),
+            Answer::Reserve(pid) => (2, vec![*pid]),
+        });
+        let pairs: Vec<(u32, Vec<Pid>)> = pairs.collect();
+        pairs.put(out);
+    }
+
+    fn take(frame: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let pairs: Vec<(u32, Vec<Pid>)> = Wire::take(frame)?;
+        let answer = |(kind, pids): (u32, Vec<Pid>)| match (kind, &pids[..]) {
+            (0, []) => Ok(Answer::Whereis(None)),
+            (0, [pid]) => Ok(Answer::Whereis(Some(*pid))),
+            (1, _) => Ok(Answer::Members(pids)),
+            (2, [pid]) => Ok(Answer::Reserve(*pid)),
+            _ => Err(FrameError::Tag {
+                what: "answer",
+                tag: kind as u8,
+            }),
+        };
+        let answers: Result<Vec<Answer>, FrameError> = pairs.into_iter().map(answer).collect();
+        answers.map(Answers)
+    }
+}
 
 fn trap_text(error: &wasmtime::Error, logs: &[(Level, String)]) -> String {
     let what = match error.downcast_ref::<Trap>() {

@@ -23,6 +23,7 @@ mod monitors;
 mod names;
 mod net;
 mod node;
+mod record;
 mod requests;
 mod sched;
 mod supervise;
@@ -37,6 +38,7 @@ pub use error::{ActorFailure, Error, MAX_FAILING};
 pub use limits::Limits;
 pub use log::{LogLevel, LogLine};
 pub use node::{Config, Node};
+pub use record::{Crash, Outcome, Record, Replayer};
 pub use supervise::{
     ApplicationState, ApplicationStatus, ChildCounts, ChildKind, ChildRef, ChildStatus,
 };

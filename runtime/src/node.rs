@@ -25,6 +25,7 @@ use crate::{
     monitors::Monitors,
     names::Names,
     net::Net,
+    record::Recorder,
     requests::{Pending, Requests},
     sched::Scheduler,
     supervise::{self, Supervision},
@@ -52,10 +53,10 @@ pub(crate) struct Counters {
     pub(crate) dead_letters: AtomicU64,
     /// Of these: the mailbox was full.
     pub(crate) overflows: AtomicU64,
-    /// What actors asked of sockets that were another's by then.
-    pub(crate) not_owned: AtomicU64,
     /// Of these: an event of the other side of a patch could not be converted.
     pub(crate) unconverted: AtomicU64,
+    /// What actors asked of sockets that they had given away.
+    pub(crate) not_owned: AtomicU64,
 }
 
 /// What every thread of a node shares.
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     /// For each worker: one more than the module whose handler it runs, or 0.
     pub(crate) running: Box<[AtomicU32]>,
     pub(crate) counters: Counters,
+    pub(crate) recorder: Recorder,
     pub(crate) started: Instant,
     /// The one upgrade that is open, in probation, or confirmed and not finished.
     pub(crate) upgrade: Mutex<Option<Arc<Txn>>>,
@@ -166,7 +168,8 @@ impl Shared {
                     mail.queue.len() >= bound && mail.signals
                 }
                 Event::Exit(_) => mail.queue.len() >= 2 * bound,
-                _ => mail.queue.len() >= bound && !asked_for,
+                _ if asked_for => false,
+                _ => mail.queue.len() >= bound || self.is_foreign(item.stamp, mail.module),
             };
             if full {
                 return Err(Box::new((item, Undelivered::Full)));
@@ -182,6 +185,20 @@ impl Shared {
             self.sched.push(pid);
         }
         Ok(())
+    }
+
+    /// Sent by another application: the last fifth of a mailbox is for its own, and for the host.
+    fn is_foreign(&self, stamp: u32, module: u32) -> bool {
+        if self.code.applications() == 1 {
+            return false;
+        }
+        let Some(sender) = self.code.version(stamp) else {
+            return false;
+        };
+        let of = |module: Option<Arc<crate::code::Module>>| {
+            module.map(|m| m.application.load(Ordering::Acquire))
+        };
+        of(self.code.module_named(sender.name.as_ref())) != of(self.code.module(module))
     }
 
     /// A mailbox is nearly full: if its owner waits at a closed gate, the upgrade is to give up.
@@ -363,6 +380,7 @@ impl Node {
             net,
             running: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             counters: Counters::default(),
+            recorder: Recorder::default(),
             started: Instant::now(),
             upgrade: Mutex::default(),
             replacing: RwLock::default(),

@@ -20,6 +20,7 @@ use crate::{
     log,
     node::Shared,
     sys,
+    record::{Crash, Record},
     table::{Pid, Slot},
     upgrade::{Phase, Settled, Shadow, settle},
     work::{Work, check_batch, check_state},
@@ -50,6 +51,7 @@ pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
         random: seed(),
         reserved: Vec::new(),
         born: Vec::new(),
+        failed: None,
     };
     let mut turn = 0_u32;
     while let Some(pid) = shared.sched.pop(turn) {
@@ -73,6 +75,8 @@ struct Worker {
     /// Pids reserved in this turn and not spawned yet.
     reserved: Vec<Pid>,
     born: Vec<Pid>,
+    /// The run that failed last, for whoever tells of it.
+    failed: Option<Record>,
 }
 
 /// What an actor has to do.
@@ -237,6 +241,16 @@ impl Worker {
             Ok(instance) => {
                 let result = instance.init(cx, &birth.args, false);
                 let answers = instance.answers();
+                let wanted = self.shared.recorder.wants(pid);
+                self.failed = None;
+                if wanted || result.is_err() {
+                    let (version, args) = (&instance.version, &birth.args);
+                    let record = Record::of_init(version, cx, args, answers.clone(), &result);
+                    if wanted {
+                        self.shared.recorder.sample(record.clone());
+                    }
+                    self.failed = result.is_err().then_some(record);
+                }
                 self.reserved.extend(instance.reserved(0));
                 log::take(&self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
@@ -293,6 +307,7 @@ impl Worker {
         if let Some(version) = version {
             count(version, fault);
         }
+        self.tell_of_failure(pid, body, fault);
         if matches!(fault, Fault::Trap(_)) {
             self.instances.discard(body.version);
         }
@@ -405,15 +420,35 @@ impl Worker {
         let envelopes = &work.envelopes[work.at..];
         // Run again, it is told of pids that are noted already, and perhaps spawned.
         let since = if again { instance.told() } else { 0 };
+        let cursor = if again { instance.cursor() } else { 0 };
         let result = instance.handle(cx, &body.state, envelopes, again);
         let answers = instance.answers();
         self.reserved.extend(instance.reserved(since));
         log::take(&self.shared, instance, pid, body);
         let shared = &self.shared;
         let (reserved, extras) = (&self.reserved, body.extras.as_deref());
+        let refused = match &result {
+            Ok(batch) => check_batch(shared, pid, extras, batch, envelopes.len(), reserved).err(),
+            Err(_) => None,
+        };
+        // A batch that trapped is run again one by one, and written down then.
+        let failed = match &result {
+            Ok(batch) => batch.error.is_some() || refused.is_some() && envelopes.len() == 1,
+            Err(_) => envelopes.len() == 1,
+        };
+        let wanted = shared.recorder.wants(pid);
+        self.failed = None;
+        if wanted || failed {
+            let told = instance.answered_since(cursor);
+            let (version, state) = (&instance.version, &body.state);
+            let record = Record::of_handle(version, cx, state, envelopes, told, &result);
+            if wanted {
+                shared.recorder.sample(record.clone());
+            }
+            self.failed = failed.then_some(record);
+        }
+        let result = refused.map_or(result, |reason| Err(Fault::Trap(reason)));
         let result = result.and_then(|batch| {
-            check_batch(shared, pid, extras, &batch, envelopes.len(), reserved)
-                .map_err(Fault::Trap)?;
             if shared.limits.hermetic && !again {
                 let mut fresh = Instance::new(shared, &instance.version)?;
                 fresh.replay(&answers);
@@ -503,6 +538,18 @@ impl Worker {
         release.all(effects);
     }
 
+    /// Keeps the run that failed, so that it can be replayed.
+    fn tell_of_failure(&mut self, pid: Pid, body: &Body, fault: &Fault) {
+        if let Some(record) = self.failed.take() {
+            self.shared.recorder.keep(Crash {
+                pid,
+                actor: body.label(pid),
+                reason: fault.reason().to_owned(),
+                record,
+            });
+        }
+    }
+
     /// The one event of `work` failed: in probation its actor is parked with it, else it ends.
     fn failed(
         &mut self,
@@ -520,6 +567,7 @@ impl Worker {
         if let Some(envelope) = work.envelopes.get(work.at) {
             sys::failed(module, pid, body, envelope, fault.reason());
         }
+        self.tell_of_failure(pid, body, &fault);
         if let Some(txn) = module.upgrade()
             && txn
                 .change(module.index)

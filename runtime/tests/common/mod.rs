@@ -9,7 +9,7 @@ use std::{
 };
 
 use midflight_patch::{
-    Digest, ModuleName, Release, ReleaseModule, Restart, Start, Update, Vsn, component,
+    Application, Digest, ModuleName, Release, ReleaseModule, Restart, Start, Update, Vsn, component,
 };
 use midflight_runtime::{
     ActorRef, Config, Direction, Limits, Node, Order,
@@ -71,6 +71,15 @@ pub fn limits() -> Limits {
 
 /// Boots these as release 1.0.0.
 pub fn try_boot(limits: Limits, parts: &[Part]) -> Result<Node, midflight_runtime::Error> {
+    try_boot_apart(limits, parts, None)
+}
+
+/// The same, with one of the modules in an application of its own.
+pub fn try_boot_apart(
+    limits: Limits,
+    parts: &[Part],
+    apart: Option<&str>,
+) -> Result<Node, midflight_runtime::Error> {
     static LOG: Once = Once::new();
     LOG.call_once(|| {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
@@ -91,7 +100,7 @@ pub fn try_boot(limits: Limits, parts: &[Part]) -> Result<Node, midflight_runtim
         vsn: vsn("1.0.0"),
         modules: BTreeMap::new(),
         start: Vec::new(),
-        applications: Vec::new(),
+        applications: apart.map(application).into_iter().collect(),
         listen: (0..=0).collect(),
         connect: vec![
             "127.0.0.1:*".parse().unwrap(),
@@ -120,6 +129,17 @@ pub fn try_boot(limits: Limits, parts: &[Part]) -> Result<Node, midflight_runtim
         }
     }
     node.boot(&release, &blobs).map(|()| node)
+}
+
+fn application(module: &str) -> Application {
+    Application {
+        name: "apart".into(),
+        vsn: vsn("1.0.0"),
+        depends: Vec::new(),
+        config: Value::Null,
+        modules: vec![name(module)],
+        supervisor: serde_json::from_value(json!({"name": "apart_top"})).unwrap(),
+    }
 }
 
 /// The same, and it must succeed.
