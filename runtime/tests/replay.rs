@@ -42,7 +42,7 @@ impl Random {
                 json!({"op": "cast", "to": self.probe(), "times": n % 9, "body": self.op(depth - 1)})
             }
             13 => json!({"op": "send", "to": self.probe(), "body": self.op(depth - 1)}),
-            14 => json!({"op": "ask", "to": self.probe(), "body": self.op(depth - 1)}),
+            14 => json!({"op": "ask", "to": self.probe(), "body": {"op": "now"}}),
             15 => json!({"op": "timer", "after_ms": n % 5, "body": self.op(depth - 1)}),
             16 => {
                 let ops: Vec<Value> = (0..n % 4).map(|_| self.op(depth - 1)).collect();
@@ -90,6 +90,7 @@ fn some_runs(node: &Node, random: &mut Random) -> Vec<Record> {
 fn ten_thousand_random_runs_replay_to_the_same_state_and_effects_on_another_node() {
     let limits = Limits {
         hermetic: false,
+        state_bytes: 1 << 20,
         ..limits()
     };
     let node = boot_with(limits.clone(), &[part("probe", "probe_v1", 4)]);
