@@ -45,7 +45,10 @@ impl Random {
             14 => json!({"op": "ask", "to": self.probe(), "body": {"op": "now"}}),
             15 => json!({"op": "timer", "after_ms": n % 5, "body": self.op(depth - 1)}),
             16 => {
-                let ops: Vec<Value> = (0..n % 4).map(|_| self.op(depth - 1)).collect();
+                let mut ops: Vec<Value> = (0..n % 4).map(|_| self.op(depth - 1)).collect();
+                ops.push(
+                    json!({"op": "timer", "after_ms": 5, "body": {"op": "stop", "reason": "done"}}),
+                );
                 json!({"op": "spawn", "module": "probe", "args": {"ops": ops}})
             }
             // A child that fails, in init or at its second event.
