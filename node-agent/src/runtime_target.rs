@@ -69,9 +69,15 @@ fn error(e: &rt::Error) -> TargetError {
         E::Component { module, .. }
         | E::OnLoad { module, .. }
         | E::WrongVsn { module, .. }
+        | E::NotPurged { module, .. }
+        | E::ModuleInUse { module, .. }
+        | E::ModuleExists(module)
         | E::NoModule(module) => module.to_string(),
         E::Start { name, .. } => name.clone(),
-        E::NoActor(actor) | E::SysTimeout { actor, .. } | E::Sys { actor, .. } => actor.clone(),
+        E::NoActor(actor)
+        | E::SysTimeout { actor, .. }
+        | E::Sys { actor, .. }
+        | E::MailboxPressure { actor, .. } => actor.clone(),
         _ => String::new(),
     };
     let actors = match e {
@@ -126,24 +132,23 @@ impl Target for RuntimeTarget {
 
     fn begin(&self, order: UpgradeOrder) -> Result<Box<dyn Upgrade>, TargetError> {
         let module = |m: crate::target::ModuleChange| ModuleOrder {
-            name: m.name,
-            from: m.from,
-            to: m.to,
-            blob: m.blob,
             update: m.update,
             extra: m.extra,
             config: m.config,
+            ..ModuleOrder::new(m.name, m.from, m.to, m.blob)
         };
+        let direction = match order.direction {
+            Direction::Up => rt::Direction::Up,
+            Direction::Down => rt::Direction::Down,
+        };
+        let modules = order.modules.into_iter().map(module).collect();
         let order = rt::Order {
-            direction: match order.direction {
-                Direction::Up => rt::Direction::Up,
-                Direction::Down => rt::Direction::Down,
-            },
-            modules: order.modules.into_iter().map(module).collect(),
             listen: order.listen,
             connect: order.connect,
             pause_budget: order.pause_budget,
             prepare_timeout: order.prepare_timeout,
+            on_down_failure: policy(order.on_down_failure),
+            ..rt::Order::new(direction, modules)
         };
         let opened = self.node.begin(order).map_err(|e| error(&e))?;
         Ok(Box::new(RuntimeUpgrade(Step::Opened(opened))))
@@ -231,6 +236,14 @@ fn out_of_order(call: &str) -> TargetError {
         hint: "see the phases of a node transaction in docs/architecture.md".into(),
         refused: true,
         actors: Vec::new(),
+    }
+}
+
+fn policy(on_failure: OnDownFailure) -> rt::OnDownFailure {
+    match on_failure {
+        OnDownFailure::Hold => rt::OnDownFailure::Hold,
+        OnDownFailure::Restore => rt::OnDownFailure::Restore,
+        OnDownFailure::Stop => rt::OnDownFailure::Stop,
     }
 }
 
@@ -325,17 +338,14 @@ impl Upgrade for RuntimeUpgrade {
         pause_budget: Duration,
         on_failure: OnDownFailure,
     ) -> Result<RolledBack, TargetError> {
-        let policy = match on_failure {
-            OnDownFailure::Hold => rt::OnDownFailure::Hold,
-            OnDownFailure::Restore => rt::OnDownFailure::Restore,
-            OnDownFailure::Stop => rt::OnDownFailure::Stop,
-        };
         match self.take() {
             Step::Probation(step) => {
-                let done = step.rollback(pause_budget, policy).map_err(|(step, e)| {
-                    self.0 = Step::Probation(step);
-                    error(&e)
-                })?;
+                let done =
+                    step.rollback(pause_budget, policy(on_failure))
+                        .map_err(|(step, e)| {
+                            self.0 = Step::Probation(step);
+                            error(&e)
+                        })?;
                 Ok(RolledBack {
                     pinned: done.pinned,
                     migrated: done.migrated,

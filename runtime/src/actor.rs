@@ -109,6 +109,8 @@ pub(crate) struct Mail {
     pub(crate) signals: bool,
     /// `kill` came: it ends behind the handler that runs, whatever waits.
     pub(crate) killed: bool,
+    /// It was about to run and met a closed gate: how long that took is measured.
+    pub(crate) waited: bool,
     pub(crate) module: u32,
 }
 

@@ -1,7 +1,10 @@
 //! Messages from the program that embeds the node: a cast, and a call that waits. For tests, benchmarks and tools; what a
 //! fleet does enters through sockets.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Error, Node,
@@ -46,7 +49,7 @@ impl Node {
         Ok(())
     }
 
-    /// Calls an actor and waits for its answer.
+    /// Calls an actor and waits for its answer; for as long as the actor is suspended by an upgrade, the time stands still.
     pub fn call(&self, to: &ActorRef, body: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, Error> {
         let pid = self.find(to)?;
         let shared = &self.shared;
@@ -63,6 +66,10 @@ impl Node {
             host: Some(answer),
         };
         shared.requests.add(HOST_CALLER, pending);
+        let module = shared.table.get(pid).map(|slot| slot.mail.lock().module);
+        let module = module.and_then(|module| shared.code.module(module));
+        let paused = || module.as_ref().map_or(Duration::ZERO, |m| m.closed_for());
+        let (start, before) = (Instant::now(), paused());
         shared.send(
             pid,
             Item {
@@ -74,7 +81,18 @@ impl Node {
                 }))
             },
         );
-        let outcome = answered.recv_timeout(timeout);
+        let outcome = loop {
+            let allowed = timeout.saturating_add(paused() - before);
+            match answered.recv_timeout(allowed.saturating_sub(start.elapsed())) {
+                // The actor may have been suspended meanwhile, or be so still.
+                Err(mpsc::RecvTimeoutError::Timeout)
+                    if start.elapsed() < timeout.saturating_add(paused() - before) => {}
+                Err(_) if module.as_ref().is_some_and(|m| m.gated()) => {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+                outcome => break outcome,
+            }
+        };
         shared.requests.take(HOST_CALLER, id);
         let reason = match outcome {
             Ok(Ok(body)) => return Ok(body),

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use midflight_patch::{Application, Digest, ModuleName, Vsn};
@@ -24,7 +25,7 @@ use crate::{
     instance::Door,
     sys::OfModule,
     table::Pid,
-    upgrade::Txn,
+    upgrade::{Lag, Txn},
 };
 
 /// No version, as an index.
@@ -59,6 +60,16 @@ pub(crate) struct Module {
     pub(crate) gate: AtomicBool,
     /// Actors that were about to run when the gate was closed.
     pub(crate) waiting: Mutex<Vec<Pid>>,
+    /// How long the gate was closed since the node started, and since when it is.
+    closed: Mutex<Closed>,
+    /// Not part of the release: not added yet, or deleted.
+    pub(crate) gone: AtomicBool,
+    /// Set while `mixed` is: spares the lock.
+    pub(crate) attention: AtomicBool,
+    /// The upgrade whose two sides run at the same time, by `load_module` or because actors are drained.
+    pub(crate) mixed: Mutex<Option<Arc<Txn>>>,
+    /// Actors that run `old`.
+    pub(crate) lag: Mutex<Option<Lag>>,
     /// Set while `txn` is: spares the lock.
     pub(crate) tracked: AtomicBool,
     /// The upgrade that this module is part of, from prepare until finished or undone.
@@ -71,7 +82,54 @@ pub(crate) struct Module {
     pub(crate) application: AtomicU32,
 }
 
+/// The times of a gate.
+#[derive(Default)]
+struct Closed {
+    total: Duration,
+    since: Option<Instant>,
+}
+
 impl Module {
+    fn new(name: &ModuleName, index: u32) -> Self {
+        Self {
+            index,
+            name: name.clone(),
+            current: AtomicU32::new(NONE),
+            old: AtomicU32::new(NONE),
+            gate: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            closed: Mutex::default(),
+            gone: AtomicBool::new(true),
+            attention: AtomicBool::new(false),
+            mixed: Mutex::default(),
+            lag: Mutex::default(),
+            tracked: AtomicBool::new(false),
+            txn: Mutex::default(),
+            actors: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            watch: OfModule::default(),
+            application: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn close_gate(&self) {
+        self.closed.lock().since.get_or_insert_with(Instant::now);
+        self.gate.store(true, Ordering::SeqCst);
+    }
+
+    /// For how long the gate was closed, all in all.
+    pub(crate) fn closed_for(&self) -> Duration {
+        let closed = self.closed.lock();
+        closed.total + closed.since.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Both sides of this upgrade run; none: one alone.
+    pub(crate) fn mix(&self, txn: Option<Arc<Txn>>) {
+        let mut mixed = self.mixed.lock();
+        self.attention.store(txn.is_some(), Ordering::SeqCst);
+        *mixed = txn;
+    }
+
     pub(crate) fn gated(&self) -> bool {
         self.gate.load(Ordering::SeqCst)
     }
@@ -89,6 +147,11 @@ impl Module {
     /// Opens the gate; gives those who waited.
     pub(crate) fn open_gate(&self) -> Vec<Pid> {
         self.gate.store(false, Ordering::SeqCst);
+        let mut closed = self.closed.lock();
+        if let Some(since) = closed.since.take() {
+            closed.total += since.elapsed();
+        }
+        drop(closed);
         std::mem::take(&mut *self.waiting.lock())
     }
 
@@ -206,26 +269,41 @@ impl CodeServer {
 
     /// Adds a module whose current version is this one.
     pub(crate) fn add_module(&self, version: &Version) -> Arc<Module> {
-        let mut modules = self.modules.write();
-        let module = Arc::new(Module {
-            index: modules.len() as u32,
-            name: version.name.clone(),
-            current: AtomicU32::new(version.index),
-            old: AtomicU32::new(NONE),
-            gate: AtomicBool::new(false),
-            waiting: Mutex::default(),
-            tracked: AtomicBool::new(false),
-            txn: Mutex::default(),
-            actors: AtomicU64::new(0),
-            restarts: AtomicU64::new(0),
-            watch: OfModule::default(),
-            application: AtomicU32::new(0),
-        });
-        modules.push(module.clone());
-        self.by_name
-            .write()
-            .insert(version.name.clone(), module.index);
+        let module = self.new_module(&version.name);
+        module.current.store(version.index, Ordering::SeqCst);
+        self.show(&module);
         module
+    }
+
+    /// A module that is not part of the release yet. One that was deleted comes to life again.
+    pub(crate) fn new_module(&self, name: &ModuleName) -> Arc<Module> {
+        let mut modules = self.modules.write();
+        let unused = |m: &&Arc<Module>| {
+            let current = m.current.load(Ordering::SeqCst);
+            m.name == *name && current == NONE && m.actors.load(Ordering::SeqCst) == 0
+        };
+        if let Some(module) = modules.iter().find(unused) {
+            return module.clone();
+        }
+        let module = Arc::new(Module::new(name, modules.len() as u32));
+        modules.push(module.clone());
+        module
+    }
+
+    /// From now on the name finds this module.
+    pub(crate) fn show(&self, module: &Module) {
+        let mut by_name = self.by_name.write();
+        module.gone.store(false, Ordering::SeqCst);
+        by_name.insert(module.name.clone(), module.index);
+    }
+
+    /// From now on the name finds nothing.
+    pub(crate) fn hide(&self, module: &Module) {
+        let mut by_name = self.by_name.write();
+        module.gone.store(true, Ordering::SeqCst);
+        if by_name.get(&module.name) == Some(&module.index) {
+            by_name.remove(&module.name);
+        }
     }
 
     /// Notes which application each module belongs to; one that none names is the release's own.

@@ -193,8 +193,12 @@ impl Release<'_> {
     }
 
     fn message(&self, to: &Dest, body: Event) {
+        self.message_to(self.resolve(to), body);
+    }
+
+    fn message_to(&self, to: Option<Pid>, body: Event) {
         let item = self.item(body);
-        match self.resolve(to) {
+        match to {
             Some(pid) => self.shared.send(pid, item),
             None => self.shared.bounce(item, Undelivered::Nobody),
         }
@@ -213,6 +217,7 @@ impl Release<'_> {
             Effect::Cast(m) => self.message(&m.to, Event::Cast(m.body)),
             Effect::Request(ask) => {
                 let timed = ask.timeout > 0;
+                let to = self.resolve(&ask.to);
                 let era = shared.era.load(std::sync::atomic::Ordering::Acquire);
                 let pending = Pending {
                     id: ask.id,
@@ -228,6 +233,7 @@ impl Release<'_> {
                         pid,
                         ask.id,
                         Instant::now() + Duration::from_millis(ask.timeout.into()),
+                        to.unwrap_or(0),
                     );
                 }
                 let request = crate::bindings::Request {
@@ -235,7 +241,7 @@ impl Release<'_> {
                     id: ask.id,
                     body: ask.body,
                 };
-                self.message(&ask.to, Event::Call(request));
+                self.message_to(to, Event::Call(request));
             }
             Effect::Reply(answer) => {
                 if let Some(extras) = &mut self.body.extras {
@@ -337,9 +343,6 @@ impl Release<'_> {
 
     fn spawn(&mut self, mut spawn: Spawn) {
         let (shared, pid) = (self.shared, self.pid);
-        let Some(module) = shared.code.module_named(&spawn.module) else {
-            return;
-        };
         if spawn.monitor {
             self.monitor(spawn.pid);
         }
@@ -347,6 +350,10 @@ impl Release<'_> {
             shared.link(pid, spawn.pid, true);
         }
         self.reserved.retain(|&r| r != spawn.pid);
+        let Some(module) = shared.code.module_named(&spawn.module) else {
+            // Deleted since the handler was checked.
+            return self.not_born(spawn.pid, "its module was deleted".into());
+        };
         let placed = shared.supervision.place(shared, pid, &mut spawn);
         let born = placed.and_then(|seat| {
             let name: Option<Arc<str>> = spawn.name.map(Into::into);
@@ -361,18 +368,7 @@ impl Release<'_> {
         });
         match born {
             Ok(()) => self.born.push(spawn.pid),
-            Err(reason) => {
-                shared.monitors.remove(spawn.pid, pid);
-                shared.table.release(spawn.pid);
-                shared.break_links(spawn.pid, &reason);
-                shared.send(
-                    pid,
-                    Item::host(Event::Down(Down {
-                        pid: spawn.pid,
-                        reason,
-                    })),
-                );
-            }
+            Err(reason) => self.not_born(spawn.pid, reason),
         }
     }
 
@@ -385,6 +381,16 @@ impl Release<'_> {
         shared
             .supervision
             .guest(shared, self.pid, supervisor, what(child));
+    }
+
+    /// The parent is told, whether or not it asked to watch.
+    fn not_born(&self, child: Pid, reason: String) {
+        let (shared, pid) = (self.shared, self.pid);
+        shared.monitors.remove(child, pid);
+        shared.table.release(child);
+        shared.break_links(child, &reason);
+        let down = Event::Down(Down { pid: child, reason });
+        shared.send(pid, Item::host(down));
     }
 }
 

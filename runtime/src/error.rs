@@ -79,8 +79,10 @@ pub enum Error {
         budget: Duration,
     },
     /// A mailbox came close to its bound during the pause; old code runs again.
-    #[error("a mailbox passed 80 % of its bound during the pause")]
-    MailboxPressure,
+    #[error(
+        "the mailbox of actor {actor} passed 80 % of its bound of {bound} events during the pause"
+    )]
+    MailboxPressure { actor: String, bound: usize },
     /// Nobody has this pid or name.
     #[error("no actor {0}")]
     NoActor(String),
@@ -142,9 +144,40 @@ pub enum Error {
     /// The tree that runs cannot become the new one.
     #[error("the tree of application {application} cannot be changed: {reason}")]
     Tree { application: String, reason: String },
+    /// OTP's `not_purged`: a third version, while somebody runs the old one.
+    #[error("not_purged: {actors} actor{} of module {module} still run{} {vsn}, which is old", if *.actors == 1 { "" } else { "s" }, if *.actors == 1 { "s" } else { "" })]
+    NotPurged {
+        module: ModuleName,
+        vsn: String,
+        actors: u64,
+    },
+    /// A module that is to be added runs already.
+    #[error("module {0} is part of the release already")]
+    ModuleExists(ModuleName),
+    /// A module that is to be deleted is run.
+    #[error("{actors} actor{} run{} module {module}, which is to be deleted", if *.actors == 1 { "" } else { "s" }, if *.actors == 1 { "s" } else { "" })]
+    ModuleInUse { module: ModuleName, actors: u64 },
+    /// An action of the order failed. `held` is none while nothing had changed; else the node went back to the old code, and
+    /// so many actors could not.
+    #[error("{what} failed{}: {reason}", went_back(.held))]
+    Action {
+        what: String,
+        reason: String,
+        held: Option<usize>,
+    },
     /// The machine said no: threads, memory, files.
     #[error("{what}: {reason}")]
     System { what: &'static str, reason: String },
+}
+
+fn went_back(held: &Option<usize>) -> String {
+    match held {
+        None => String::new(),
+        Some(0) => ", and the node went back to the old code".into(),
+        Some(held) => {
+            format!(", and the node went back to the old code, {held} actors held on the new")
+        }
+    }
 }
 
 /// Prepare stops after this many actors that fail.
@@ -176,7 +209,7 @@ impl Error {
             Error::NotConverging { .. } => "MF0309",
             Error::PrepareTimeout(_) => "MF0310",
             Error::PauseBudget { .. } => "MF0311",
-            Error::MailboxPressure => "MF0312",
+            Error::MailboxPressure { .. } => "MF0312",
             Error::NoActor(_) => "MF0313",
             Error::SysTimeout { .. } => "MF0314",
             Error::Sys { .. } => "MF0315",
@@ -192,6 +225,10 @@ impl Error {
             Error::SysArgument(_) => "MF0360",
             Error::SysLate { .. } => "MF0361",
             Error::TooManyTraces => "MF0362",
+            Error::NotPurged { .. } => "MF0334",
+            Error::ModuleExists(_) => "MF0331",
+            Error::ModuleInUse { .. } => "MF0332",
+            Error::Action { .. } => "MF0333",
         }
     }
 
@@ -225,7 +262,7 @@ impl Error {
             Error::PauseBudget { .. } => {
                 "old code runs again with its states; raise timeouts.pause or lower handler_ms"
             }
-            Error::MailboxPressure => {
+            Error::MailboxPressure { .. } => {
                 "old code runs again; patch at a quieter hour, or raise limits.mailbox"
             }
             Error::NoSupervisor(_) => "it may have ended; list the applications and their children",
@@ -251,6 +288,12 @@ impl Error {
                 "replay it on the component whose digest it names, with the runtime that recorded it"
             }
             Error::System { .. } => "see the limits of the machine",
+            Error::NotPurged { .. } => {
+                "wait until they end, bring them to the current code, or order a brutal purge, which stops them"
+            }
+            Error::ModuleExists(_) => "update it instead, or delete it first",
+            Error::Action { .. } => "see the reason, and the log of the node",
+            Error::ModuleInUse { .. } => "stop them first, or order a brutal purge, which does",
         }
     }
 
@@ -259,9 +302,10 @@ impl Error {
         !matches!(
             self,
             Error::PauseBudget { .. }
-                | Error::MailboxPressure
+                | Error::MailboxPressure { .. }
                 | Error::System { .. }
                 | Error::SysLate { .. }
+                | Error::Action { held: Some(_), .. }
         )
     }
 }

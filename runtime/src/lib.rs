@@ -47,7 +47,7 @@ pub use sys::{
     ModuleActors, ModuleStatistics, ModuleStatus, Page, Statistics, Switch, Top, TopBy, TopRow,
     TraceEntry, TraceOrder, TraceReport, Traced,
 };
-pub use upgrade::{Direction, OnDownFailure, Order};
+pub use upgrade::{Direction, OnDownFailure, Order, PauseHistogram, Purge};
 
 /// A pid as people read it: slot and generation.
 pub fn pid_text(pid: u64) -> String {

@@ -85,6 +85,12 @@ pub(crate) struct Shared {
     pub(crate) replacing: RwLock<()>,
     /// Counts the moments at which current versions changed.
     pub(crate) era: AtomicU64,
+    /// How long actors and the node waited for upgrades.
+    pub(crate) pauses: crate::upgrade::AllPauses,
+    /// The upgrade that holds actors suspended now.
+    pub(crate) suspending: Mutex<Option<crate::upgrade::Suspending>>,
+    /// Modules whose old code somebody runs.
+    pub(crate) lagging: AtomicUsize,
     /// Ports that actors may listen on.
     pub(crate) ports: RwLock<HashSet<u16>>,
     /// Where actors may connect to.
@@ -152,7 +158,7 @@ impl Shared {
         }
         let bound = self.limits.mailbox;
         if mail.queue.len() * 5 >= bound * 4 {
-            self.note_pressure(mail.module);
+            self.note_pressure(mail.module, pid);
             // What the actor itself asked for is bounded by what it asked for.
             let asked_for = matches!(
                 item.envelope.body,
@@ -202,12 +208,12 @@ impl Shared {
     }
 
     /// A mailbox is nearly full: if its owner waits at a closed gate, the upgrade is to give up.
-    fn note_pressure(&self, module: u32) {
+    fn note_pressure(&self, module: u32, pid: Pid) {
         if let Some(module) = self.code.module(module)
             && module.gated()
             && let Some(txn) = module.upgrade()
         {
-            txn.pressure.store(true, Ordering::Relaxed);
+            txn.pressure.store(pid, Ordering::Relaxed);
         }
     }
 
@@ -385,6 +391,9 @@ impl Node {
             upgrade: Mutex::default(),
             replacing: RwLock::default(),
             era: AtomicU64::new(1),
+            pauses: crate::upgrade::AllPauses::default(),
+            suspending: Mutex::default(),
+            lagging: AtomicUsize::new(0),
             ports: RwLock::default(),
             targets: RwLock::default(),
             stopping: AtomicBool::new(false),
@@ -406,6 +415,8 @@ impl Node {
         threads.push(timers::spawn(&shared).map_err(|e| system("the timer thread")(&e))?);
         let supervisors = supervise::spawn(&shared);
         threads.push(supervisors.map_err(|e| system("the supervisors' thread")(&e))?);
+        let purger = crate::upgrade::spawn_purger(&shared);
+        threads.push(purger.map_err(|e| system("the purging thread")(&e))?);
         threads.push(tick(&shared).map_err(|e| system("the clock thread")(&e))?);
         Ok(Node {
             shared,

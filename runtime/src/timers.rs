@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashSet},
+    collections::{BTreeMap, BinaryHeap, HashMap},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -18,16 +18,18 @@ enum Kind {
     Request,
 }
 
-/// Whose it is, which, and what it carries.
-type Due = (Kind, Pid, u64, Vec<u8>);
+/// Whose it is, which, what it carries, and who was asked.
+type Due = (Kind, Pid, u64, Vec<u8>, Pid);
 
 #[derive(Default)]
 struct Inner {
     heap: BinaryHeap<Reverse<(Instant, Kind, Pid, u64)>>,
     /// Timers that are set: deadline and what they carry.
     set: BTreeMap<(Pid, u64), (Instant, Vec<u8>)>,
-    /// Requests with a deadline that are not answered yet.
-    asked: HashSet<(Pid, u64)>,
+    /// Requests with a deadline that are not answered yet: when that is, and who was asked.
+    asked: HashMap<(Pid, u64), (Instant, Pid)>,
+    /// Of these, what came due while one of the two was suspended by an upgrade.
+    held: Vec<(Pid, u64)>,
     stopped: bool,
 }
 
@@ -67,10 +69,57 @@ impl Timers {
         inner.compact();
     }
 
-    pub(crate) fn expect_answer(&self, caller: Pid, id: u64, at: Instant) {
+    /// `to` is who was asked; 0: nobody.
+    pub(crate) fn expect_answer(&self, caller: Pid, id: u64, at: Instant, to: Pid) {
         let mut inner = self.inner.lock();
-        inner.asked.insert((caller, id));
+        inner.asked.insert((caller, id), (at, to));
         self.push(&mut inner, at, Kind::Request, caller, id);
+    }
+
+    /// Moves the deadlines of requests whose caller, or the one that was asked, is one of these: they waited for an upgrade.
+    pub(crate) fn extend(&self, pause: Duration, waited: impl Fn(Pid) -> bool) {
+        let asked: Vec<_> = {
+            let inner = self.inner.lock();
+            inner.asked.iter().map(|(&k, &v)| (k, v)).collect()
+        };
+        // Looked at without the lock: it takes others.
+        let moved = asked
+            .into_iter()
+            .filter(|&((caller, _), (_, to))| waited(caller) || waited(to));
+        let moved: Vec<_> = moved.collect();
+        let mut inner = self.inner.lock();
+        for (key, before) in moved {
+            if let Some(deadline) = inner.asked.get_mut(&key)
+                && *deadline == before
+            {
+                deadline.0 += pause;
+            }
+            inner.held.push(key);
+        }
+        for key in std::mem::take(&mut inner.held) {
+            if let Some(&(at, _)) = inner.asked.get(&key) {
+                self.push(&mut inner, at, Kind::Request, key.0, key.1);
+            }
+        }
+        inner.compact();
+    }
+
+    /// It is due, but one of the two is suspended: `extend` will say until when.
+    fn hold(&self, caller: Pid, id: u64) {
+        self.inner.lock().held.push((caller, id));
+    }
+
+    /// False: it was answered, or its deadline was moved.
+    fn take_due(&self, caller: Pid, id: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let due = inner
+            .asked
+            .get(&(caller, id))
+            .is_some_and(|asked| asked.0 <= Instant::now());
+        if due {
+            inner.asked.remove(&(caller, id));
+        }
+        due
     }
 
     /// A request with a deadline was answered or forgotten.
@@ -115,10 +164,16 @@ impl Timers {
             let Some(due) = shared.timers.wait() else {
                 return;
             };
-            for (kind, pid, id, body) in due {
+            for (kind, pid, id, body, to) in due {
                 match kind {
                     Kind::Timer => shared.timer_fired(pid, id, body),
-                    Kind::Request => shared.request_timed_out(pid, id),
+                    Kind::Request if shared.waits_for_upgrade(pid, to) => {
+                        shared.timers.hold(pid, id);
+                    }
+                    Kind::Request if shared.timers.take_due(pid, id) => {
+                        shared.request_timed_out(pid, id);
+                    }
+                    Kind::Request => {}
                 }
             }
         }
@@ -152,12 +207,14 @@ impl Timers {
                         .set
                         .remove(&(pid, id))
                         .map_or_else(Vec::new, |(_, body)| body);
-                    due.push((kind, pid, id, body));
+                    due.push((kind, pid, id, body, 0));
                 }
-                Kind::Request if inner.asked.remove(&(pid, id)) => {
-                    due.push((kind, pid, id, Vec::new()))
+                Kind::Request => {
+                    // Answered, or moved by an upgrade: not this entry's.
+                    if let Some(&(_, to)) = inner.asked.get(&(pid, id)).filter(|a| a.0 == at) {
+                        due.push((kind, pid, id, Vec::new(), to));
+                    }
                 }
-                Kind::Request => {}
             }
         }
         if inner.stopped { None } else { Some(due) }
@@ -173,7 +230,7 @@ impl Inner {
         let (set, asked) = (&self.set, &self.asked);
         self.heap.retain(|Reverse((at, kind, pid, id))| match kind {
             Kind::Timer => set.get(&(*pid, *id)).is_some_and(|s| s.0 == *at),
-            Kind::Request => asked.contains(&(*pid, *id)),
+            Kind::Request => asked.get(&(*pid, *id)).is_some_and(|a| a.0 == *at),
         });
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     record::{Crash, Record},
     sys,
     table::{Pid, Slot},
-    upgrade::{Phase, Settled, Shadow, settle},
+    upgrade::{Phase, Settled, Shadow, attend, settle},
     work::{Work, check_batch, check_state},
 };
 
@@ -117,6 +117,7 @@ impl Worker {
                 }
                 return;
             }
+            slot.mail.lock().waited = true;
             drop(guard);
             // Looked at again: who kills an actor that waits looks at the gate.
             if !module.wait_at_gate(pid) || killed() {
@@ -160,12 +161,10 @@ impl Worker {
     fn take_turn(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>) -> After {
         match settle(&self.shared, &mut self.instances, pid, slot, body) {
             Settled::Go => {}
-            Settled::Stop(reason) => {
-                if let Some(version) = self.shared.code.version(body.version) {
-                    self.terminate(pid, body, &version, &reason);
-                }
-                return After::End(reason);
-            }
+            Settled::Stop(reason) => return After::End(reason),
+        }
+        if module.attention.load(Ordering::Acquire) {
+            attend(&self.shared, &mut self.instances, module, slot, body);
         }
         if let Some(birth) = body.birth.take() {
             if slot.mail.lock().killed {
@@ -185,8 +184,8 @@ impl Worker {
                 Signal::Event => {}
                 Signal::Ignored => return After::Live,
                 Signal::Ends { terminate } => {
-                    if terminate && let Some(version) = self.shared.code.version(body.version) {
-                        self.terminate(pid, body, &version, &exit.reason);
+                    if terminate {
+                        self.terminate(pid, body, &exit.reason);
                     }
                     return After::End(exit.reason.clone());
                 }
@@ -236,6 +235,10 @@ impl Worker {
     fn init(&mut self, pid: Pid, body: &mut Body, module: &Arc<Module>, birth: Birth) -> After {
         // Chosen now: an actor born while an upgrade went on starts on what is current.
         body.version = module.current.load(Ordering::SeqCst);
+        if module.gone.load(Ordering::SeqCst) {
+            let fault = Fault::Error("its module was deleted".into());
+            return self.init_failed(pid, body, &birth, None, &fault);
+        }
         let cx = self.cx(pid, 0, Shared::wall(), self.shared.mono());
         let (result, version) = match self.instances.get(body.version) {
             Ok(instance) => {
@@ -282,7 +285,11 @@ impl Worker {
         };
         body.state = started.state.into();
         body.events = 1;
-        if let Some(txn) = module.upgrade() {
+        if let Some(txn) = module.upgrade()
+            && txn
+                .change(module.index)
+                .is_some_and(|c| c.takes(body.version))
+        {
             // Unknown to whoever copied the states: it has to be looked at.
             let mut shadow = Box::new(Shadow::new(&txn));
             shadow.mark(pid);
@@ -511,7 +518,7 @@ impl Worker {
         }
         if let Some(reason) = stop {
             work.give_back(slot);
-            self.terminate(pid, body, &version, &reason);
+            self.terminate(pid, body, &reason);
             return After::End(reason);
         }
         if let Some(reason) = batch.error {
@@ -579,9 +586,10 @@ impl Worker {
                 tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "parked in probation");
                 work.give_back(slot);
                 slot.mail.lock().pause.add(Pause::Parked);
-                if let Some(shadow) = &mut body.shadow {
-                    shadow.failed = Some(fault.reason().to_owned());
-                }
+                let shadow = body
+                    .shadow
+                    .get_or_insert_with(|| Box::new(Shadow::new(&txn)));
+                shadow.failed = Some(fault.reason().to_owned());
                 parked.push(pid);
                 return After::Live;
             }
@@ -594,16 +602,13 @@ impl Worker {
         }
         work.at += 1;
         work.give_back(slot);
-        if let Some(version) = version {
-            self.terminate(pid, body, &version, fault.reason());
-        }
+        self.terminate(pid, body, fault.reason());
         After::End(fault.reason().to_owned())
     }
 
-    fn terminate(&mut self, pid: Pid, body: &mut Body, version: &Version, reason: &str) {
+    fn terminate(&mut self, pid: Pid, body: &mut Body, reason: &str) {
         let cx = self.cx(pid, body.events, Shared::wall(), self.shared.mono());
-        let shared = self.shared.clone();
-        last_words(&shared, &mut self.instances, cx, body, version, reason);
+        last_words(&self.shared, &mut self.instances, cx, body, reason, None);
     }
 }
 

@@ -239,7 +239,6 @@ impl Shared {
     }
 
     /// Ends a child of an application's tree, wherever it stands in it.
-    #[allow(dead_code)] // the low-level instruction `stop` of a part
     pub(crate) fn stop_part(&self, application: &str, child: &str) -> Result<(), Error> {
         let supervisor = self.parent_of(application, child)?;
         self.order_child(
@@ -249,7 +248,6 @@ impl Shared {
     }
 
     /// Starts it again.
-    #[allow(dead_code)] // the low-level instruction `start` of a part
     pub(crate) fn start_part(&self, application: &str, child: &str) -> Result<(), Error> {
         let supervisor = self.parent_of(application, child)?;
         self.order_child(&supervisor, What::Restart(ChildRef::Name(child.to_owned())))

@@ -175,9 +175,7 @@ impl Node {
                 return Visit::Done(None);
             }
             let status = status_of(shared, pid, slot, body);
-            if body.birth.is_none()
-                && let Some(version) = shared.code.version(body.version)
-            {
+            if body.birth.is_none() {
                 let cx = Cx {
                     me: pid,
                     wall: Shared::wall(),
@@ -186,7 +184,7 @@ impl Node {
                     seed: getrandom::u64().unwrap_or_else(|_| Shared::wall()),
                     id_base: id_base(body.events),
                 };
-                last_words(shared, instances, cx, body, &version, reason);
+                last_words(shared, instances, cx, body, reason, None);
             }
             let Some(body) = guard.take() else {
                 return Visit::Gone;

@@ -14,7 +14,10 @@ mod top;
 mod trace;
 mod watch;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 pub use control::Affected;
 pub use metrics::Metrics;
@@ -33,7 +36,7 @@ use crate::{
     effects,
     instance::Instances,
     table::{Pid, Slot},
-    upgrade::{Settled, settle},
+    upgrade::{Settled, attend, settle},
 };
 
 /// Names an actor.
@@ -102,7 +105,13 @@ impl Node {
             return Visit::Gone;
         };
         match settle(&self.shared, instances, pid, slot, body) {
-            Settled::Go => Visit::Done(act(pid, slot, body)),
+            Settled::Go => {
+                let module = self.shared.code.module(body.module);
+                if let Some(module) = module.filter(|m| m.attention.load(Ordering::Acquire)) {
+                    attend(&self.shared, instances, &module, slot, body);
+                }
+                Visit::Done(act(pid, slot, body))
+            }
             Settled::Stop(reason) => {
                 let body = guard.take();
                 drop(guard);

@@ -2,6 +2,7 @@
 //! themselves. Nothing here runs guest code, except that an actor takes its part in an upgrade before it is looked at.
 
 use std::{
+    collections::HashMap,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -227,8 +228,13 @@ impl Node {
     /// Every module as it runs.
     pub fn modules(&self) -> Vec<ModuleStatus> {
         let code = &self.shared.code;
+        let old = self.old_code().into_iter();
+        let on_old: HashMap<_, _> = old.map(|old| (old.module, old.actors)).collect();
         let mut all = Vec::new();
         for module in code.modules() {
+            if module.gone.load(Ordering::SeqCst) {
+                continue;
+            }
             let Some(current) = code.version(module.current.load(Ordering::SeqCst)) else {
                 continue;
             };
@@ -241,11 +247,7 @@ impl Node {
                 vsn: current.vsn.clone(),
                 blob: current.blob,
                 actors: module.actors.load(Ordering::Relaxed),
-                actors_on_old: match &old {
-                    // While an upgrade is not finished the old version is kept for the way back, and nobody runs it.
-                    Some(old) if module.upgrade().is_none() => self.actors_on(old.index),
-                    _ => 0,
-                },
+                actors_on_old: on_old.get(&module.name).copied().unwrap_or(0),
                 old_vsn: old.as_ref().map(|o| o.vsn.clone()),
                 events: count(|c| c.events.load(Ordering::Relaxed)),
                 traps: count(|c| c.traps.load(Ordering::Relaxed)),
@@ -254,18 +256,6 @@ impl Node {
             });
         }
         all
-    }
-
-    /// Actors whose state stands on this version and that no open upgrade will take from it.
-    fn actors_on(&self, version: u32) -> u64 {
-        let table = &self.shared.table;
-        (0..table.extent())
-            .filter_map(|index| table.at(index))
-            .filter(|(_, _, body)| {
-                body.as_ref()
-                    .is_some_and(|b| b.version == version && b.shadow.is_none())
-            })
-            .count() as u64
     }
 
     /// Actors alive.
@@ -295,7 +285,7 @@ pub struct ModuleStatus {
     pub blob: midflight_patch::Digest,
     /// Actors alive.
     pub actors: u64,
-    /// Actors that run the old version: those that a rollback had to hold on the code it took away.
+    /// Actors that run the old version: those that are drained, and those that a rollback had to hold.
     pub actors_on_old: u64,
     /// Of the version before, while it is kept.
     pub old_vsn: Option<midflight_patch::Vsn>,

@@ -2,14 +2,29 @@
 //! at the end that leaves no actor with a part in an upgrade that is over.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use super::{Goal, Order, Outcome, Phase, Settled, Txn, Which, migrate, settle};
-use crate::{
-    Error, actor::Pause, code::NONE, effects, instance::Instances, node::Shared, table::Pid,
+use super::{
+    Goal, Lag, Order, Outcome, Phase, Settled, Txn, Which,
+    actions::Done,
+    attend, migrate, settle,
+    txn::{Change, Kind},
 };
+use crate::{
+    Error,
+    actor::Pause,
+    code::{Module, NONE},
+    effects,
+    instance::Instances,
+    node::Shared,
+    table::Pid,
+};
+
+/// Rounds over the states that changed, before they are said to change too fast.
+const ROUNDS: u64 = 20;
 
 /// What all phases carry on. Dropped while the phase is `Open`, it aborts.
 pub(super) struct Core {
@@ -20,28 +35,41 @@ pub(super) struct Core {
     pub(super) suspended: Option<Instant>,
     pub(super) loaded: bool,
     pub(super) actors: u64,
+    /// What migrations cost so far, and how many there were.
+    pub(super) cost: Duration,
+    pub(super) migrated: u64,
     pub(super) restarts_before: u64,
+    /// Of the order's actions.
+    pub(super) done: Vec<Done>,
+}
+
+/// What is left to migrate.
+pub(super) struct Left {
+    pub(super) rounds: u64,
+    pub(super) dirty: u64,
+    pub(super) estimate: Duration,
 }
 
 impl Core {
-    pub(super) fn modules(&self, mut act: impl FnMut(&crate::code::Module, &Arc<Txn>)) {
-        for change in &self.txn.changes {
-            if let Some(module) = self.shared.code.module(change.module) {
-                act(&module, &self.txn);
-            }
+    pub(super) fn modules(&self, mut act: impl FnMut(&Module, &Change)) {
+        for (change, module) in self.shared.changed(&self.txn) {
+            act(&module, change);
         }
     }
 
     pub(super) fn try_migrate(&mut self, which: Which, deadline: Instant) -> Outcome {
         let (shared, txn) = (self.shared.clone(), self.txn.clone());
-        migrate(
+        let outcome = migrate(
             &shared,
             &txn,
             &mut self.instances,
             which,
             Goal::Forward,
             deadline,
-        )
+        );
+        self.cost += outcome.cost;
+        self.migrated += outcome.migrated;
+        outcome
     }
 
     /// Before the pause: failures and lateness are errors.
@@ -56,6 +84,43 @@ impl Core {
         Ok(outcome)
     }
 
+    /// What the pause would take for what is on the list now.
+    pub(super) fn left(&self) -> Left {
+        let dirty = self.txn.list.lock().len();
+        let count = u32::try_from(self.migrated.max(1)).unwrap_or(u32::MAX);
+        Left {
+            rounds: 0,
+            dirty: dirty as u64,
+            estimate: self.cost / count * u32::try_from(dirty).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Works through what changed until the rest fits into half the pause budget; at least `rounds` times, if anything did.
+    pub(super) fn converge(&mut self, least: u64, deadline: Instant) -> Result<Left, Error> {
+        let budget = self.order.pause_budget / 2;
+        let mut rounds = 0;
+        loop {
+            let left = self.left();
+            if left.estimate <= budget && (rounds >= least || left.dirty == 0) {
+                return Ok(Left { rounds, ..left });
+            }
+            if rounds >= ROUNDS {
+                return Err(Error::NotConverging {
+                    dirty: left.dirty as usize,
+                    estimate: left.estimate,
+                    budget: self.order.pause_budget,
+                });
+            }
+            let list = std::mem::take(&mut *self.txn.list.lock());
+            self.migrate(Which::Listed(list), deadline)?;
+            rounds += 1;
+        }
+    }
+
+    pub(super) fn prepare_deadline(&self) -> Instant {
+        Instant::now() + self.order.prepare_timeout
+    }
+
     pub(super) fn suspended_for(&self) -> Duration {
         self.suspended.map_or(Duration::ZERO, |at| at.elapsed())
     }
@@ -64,39 +129,100 @@ impl Core {
         self.suspended.unwrap_or_else(Instant::now) + self.order.pause_budget
     }
 
+    pub(super) fn over_budget(&self, phase: &'static str) -> Error {
+        Error::PauseBudget {
+            phase,
+            budget: self.order.pause_budget,
+        }
+    }
+
     pub(super) fn within_budget(&self, phase: &'static str) -> Result<(), Error> {
         if self.suspended_for() > self.order.pause_budget {
-            return Err(Error::PauseBudget {
-                phase,
-                budget: self.order.pause_budget,
-            });
+            return Err(self.over_budget(phase));
         }
-        if self.txn.pressure.load(Ordering::Relaxed) {
-            return Err(Error::MailboxPressure);
+        match self.txn.pressure.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            pid => Err(Error::MailboxPressure {
+                actor: crate::pid_text(pid),
+                bound: self.shared.limits.mailbox,
+            }),
         }
-        Ok(())
+    }
+
+    /// Nobody may run a module that is to go, unless the order stops them.
+    pub(super) fn check_deleted(&self) -> Result<(), Error> {
+        let mut used = Ok(());
+        self.modules(|module, change| {
+            let actors = module.actors.load(Ordering::SeqCst);
+            if change.kind == (Kind::Delete { stop: false }) && actors > 0 {
+                used = Err(Error::ModuleInUse {
+                    module: change.name.clone(),
+                    actors,
+                });
+            }
+        });
+        used
+    }
+
+    /// Whoever runs a module that has gone ends.
+    pub(super) fn stop_deleted(&self) {
+        for (change, module) in self.shared.changed(&self.txn) {
+            if matches!(change.kind, Kind::Delete { .. }) {
+                self.shared.stop_all_of(&module, "shutdown");
+            }
+        }
     }
 
     fn abort(&self) {
         if self.loaded {
-            self.unload();
+            self.modules(|module, change| {
+                if change.kind == Kind::Update {
+                    module.current.store(change.from, Ordering::SeqCst);
+                    module.old_is_what_lags();
+                }
+            });
         }
         let waiting = self.shared.switch(&self.txn, Phase::Aborted);
         self.shared.run_again(waiting);
+        if self.suspended.is_some() {
+            let pause = self.suspended_for();
+            self.shared.move_deadlines(pause);
+            self.shared.pauses.node.add(pause);
+        }
         self.close();
-        self.txn
-            .changes
-            .iter()
-            .for_each(|c| self.shared.code.purge(c.to));
+        self.purge(|c| c.to);
         *self.shared.upgrade.lock() = None;
     }
 
     /// The former versions are current again, all at once.
     pub(super) fn unload(&self) {
-        self.modules(|module, txn| {
-            let from = txn.change(module.index).map_or(NONE, |c| c.from);
-            module.current.store(from, Ordering::SeqCst);
-            module.old.store(NONE, Ordering::SeqCst);
+        let code = &self.shared.code;
+        self.modules(|module, change| match change.kind {
+            Kind::Add => {
+                code.hide(module);
+                module.current.store(NONE, Ordering::SeqCst);
+            }
+            Kind::Delete { .. } => code.show(module),
+            Kind::Update | Kind::Load | Kind::Drain { .. } => {
+                module.current.store(change.from, Ordering::SeqCst);
+                module.old.store(NONE, Ordering::SeqCst);
+            }
+        });
+    }
+
+    /// Forgets one side of every module, and the versions in between, unless somebody runs it still.
+    pub(super) fn purge(&self, side: impl Fn(&Change) -> u32) {
+        self.modules(|module, change| {
+            if module
+                .lag
+                .lock()
+                .as_ref()
+                .is_some_and(|lag| lag.is_of(&self.txn))
+            {
+                return;
+            }
+            change.between().for_each(|v| self.shared.code.purge(v));
+            self.shared.code.purge(side(change));
         });
     }
 
@@ -109,10 +235,17 @@ impl Core {
         parked.len() as u64
     }
 
-    /// The upgrade is over: every actor takes its part in the end of it.
+    /// The upgrade is over: every actor takes its part in the end of it. Who stays on code that is not current is noted.
     pub(super) fn close(&self) {
         self.modules(|module, _| module.track(None));
-        self.shared.settle_all(&self.txn);
+        let mut lagging = self.shared.settle_all(&self.txn);
+        self.modules(|module, change| {
+            let pids = lagging.remove(&module.index).unwrap_or_default();
+            if !pids.is_empty() {
+                self.shared.lag(module, Lag::new(&self.txn, change, pids));
+            }
+        });
+        self.shared.unmix(&self.txn);
     }
 }
 
@@ -125,36 +258,69 @@ impl Drop for Core {
 }
 
 impl Shared {
-    fn gates<'a>(&'a self, txn: &'a Txn) -> impl Iterator<Item = Arc<crate::code::Module>> + 'a {
-        txn.changes
-            .iter()
-            .filter_map(|c| self.code.module(c.module))
+    /// The changes of an upgrade and their modules, in the order of the order.
+    pub(super) fn changed<'a>(
+        &'a self,
+        txn: &'a Txn,
+    ) -> impl Iterator<Item = (&'a Change, Arc<Module>)> + 'a {
+        let module = |c: &'a Change| Some((c, self.code.module(c.module)?));
+        txn.changes.iter().filter_map(module)
     }
 
-    pub(crate) fn close_gates(&self, txn: &Txn) {
-        self.gates(txn)
-            .for_each(|module| module.gate.store(true, Ordering::SeqCst));
+    /// `back`: for a rollback.
+    pub(crate) fn close_gates(&self, txn: &Arc<Txn>, back: bool) {
+        self.stop_deadlines(txn, back);
+        txn.suspended.store(self.mono().max(1), Ordering::SeqCst);
+        for (change, module) in self.changed(txn) {
+            if change.gated(back) {
+                module.close_gate();
+            }
+        }
         // Whoever replaces a state now has looked at the gate before: it is done when this is had.
         drop(self.replacing.write());
     }
 
-    /// A worker is still inside a handler of an affected module. It ends within `limits.handler_ms`.
-    pub(super) fn someone_runs(&self, txn: &Txn) -> bool {
+    /// A worker is still inside a handler of a suspended module. It ends within `limits.handler_ms`.
+    pub(super) fn someone_runs(&self, txn: &Txn, back: bool) -> bool {
         self.running.iter().any(|running| {
             let module = running.load(Ordering::SeqCst);
-            module > 0 && txn.change(module - 1).is_some()
+            module > 0 && txn.change(module - 1).is_some_and(|c| c.gated(back))
         })
     }
 
-    /// The switch: behind closed gates the phase changes, then the gates open. Gives who waited.
-    pub(crate) fn switch(&self, txn: &Txn, phase: Phase) -> Vec<Pid> {
+    /// The switch: behind closed gates the phase changes, then the gates open, in the order's order. Gives who waited.
+    pub(crate) fn switch(&self, txn: &Arc<Txn>, phase: Phase) -> Vec<Pid> {
+        if phase == Phase::Probation && txn.mixed() {
+            for (_, module) in self.changed(txn) {
+                module.mix(Some(txn.clone()));
+            }
+        }
         txn.enter(phase);
         if phase != Phase::Aborted {
             self.era.fetch_add(1, Ordering::AcqRel);
         }
-        self.gates(txn)
-            .flat_map(|module| module.open_gate())
-            .collect()
+        let mut waiting = Vec::new();
+        for change in txn.opening() {
+            let Some(module) = self.code.module(change.module) else {
+                continue;
+            };
+            match change.kind {
+                _ if phase != Phase::Probation => {}
+                Kind::Update => {}
+                Kind::Load | Kind::Drain { .. } => {
+                    module.old.store(change.from, Ordering::SeqCst);
+                    module.current.store(change.to, Ordering::SeqCst);
+                }
+                Kind::Add => {
+                    module.current.store(change.to, Ordering::SeqCst);
+                    self.code.show(&module);
+                }
+                // Who runs it is stopped when the actions of the order are done: they may stop it in an orderly way.
+                Kind::Delete { .. } => self.code.hide(&module),
+            }
+            waiting.extend(module.open_gate());
+        }
+        waiting
     }
 
     pub(super) fn run_again(&self, waiting: Vec<Pid>) {
@@ -162,23 +328,40 @@ impl Shared {
         self.net.gates_opened();
     }
 
-    /// Walks over all actors, so that none is left with a part in an upgrade that is over.
-    fn settle_all(self: &Arc<Self>, txn: &Arc<Txn>) {
+    /// Walks over all actors, so that none is left with a part in an upgrade that is over. Gives, by module, those whose
+    /// code is not current.
+    fn settle_all(self: &Arc<Self>, txn: &Arc<Txn>) -> HashMap<u32, Vec<Pid>> {
         let mut instances = Instances::new(self);
+        let mut lagging: HashMap<u32, Vec<Pid>> = HashMap::new();
+        let modules: HashMap<u32, Arc<Module>> = self
+            .changed(txn)
+            .map(|(change, module)| (change.module, module))
+            .collect();
+        // Given up, it has left everybody where they were, also those that lag behind from before.
+        let over = txn.phase() != Phase::Aborted;
         for index in 0..self.table.extent() {
             let Some((pid, slot, mut guard)) = self.table.at(index) else {
                 continue;
             };
             let Some(body) = guard.as_mut() else { continue };
-            if !body
-                .shadow
-                .as_ref()
-                .is_some_and(|s| Arc::ptr_eq(&s.txn, txn))
-            {
+            let Some(module) = modules.get(&body.module) else {
                 continue;
-            }
-            match settle(self, &mut instances, pid, slot, body) {
+            };
+            let part = body.shadow.as_ref();
+            let settled = if part.is_some_and(|s| Arc::ptr_eq(&s.txn, txn)) {
+                settle(self, &mut instances, pid, slot, body)
+            } else if module.attention.load(Ordering::Acquire) {
+                attend(self, &mut instances, module, slot, body);
+                Settled::Go
+            } else {
+                continue;
+            };
+            match settled {
                 Settled::Go => {
+                    let current = module.current.load(Ordering::SeqCst);
+                    if over && body.version != current && body.birth.is_none() {
+                        lagging.entry(body.module).or_default().push(pid);
+                    }
                     let waits = !slot.mail.lock().queue.is_empty();
                     drop(guard);
                     if waits {
@@ -193,5 +376,6 @@ impl Shared {
                 }
             }
         }
+        lagging
     }
 }

@@ -16,18 +16,24 @@ use parking_lot::Mutex;
 use crate::{
     OnDownFailure,
     actor::{State, body_bytes, id_base},
-    bindings::{Cx, Direction, Migrated},
+    bindings::{Cx, Migrated},
     error::{ActorFailure, MAX_FAILING},
-    instance::{Fault, Instance, Instances},
+    instance::{Fault, Instances},
     node::Shared,
     table::Pid,
-    upgrade::txn::{Change, Shadow, Staged, Txn, Way},
+    upgrade::{
+        hops,
+        txn::{Change, Kind, Shadow, Staged, Txn, Way},
+    },
 };
 
 /// States in one call of `code_change`.
 const CHUNK: usize = 64;
 /// Below this many actors a second thread costs more than it gives.
 const PER_THREAD: usize = 512;
+
+/// Of copies that were left when the time was up: no failure of theirs.
+const NOT_TRIED: &str = "not tried: the time was up";
 
 /// Which actors to look at.
 pub(crate) enum Which {
@@ -177,18 +183,22 @@ impl Job<'_> {
         let Some(change) = self.txn.change(body.module) else {
             return;
         };
-        let stands_on = match self.goal {
-            Goal::Forward => change.from,
-            Goal::Back(_) => change.to,
+        let (stands_on, moves) = match self.goal {
+            Goal::Forward => (change.from, change.kind == Kind::Update),
+            Goal::Back(_) => (change.to, change.gated(true)),
         };
-        if body.birth.is_some() || body.version != stands_on {
+        if !moves || body.birth.is_some() || body.version != stands_on {
             return;
         }
         let shadow = body
             .shadow
             .get_or_insert_with(|| Box::new(Shadow::new(self.txn)));
         shadow.listed = false;
-        if change.update == Update::Soft {
+        if change.kind == Kind::Add {
+            // Its module does not exist below: it stops.
+            return;
+        }
+        if change.steps.iter().all(|step| step.update == Update::Soft) {
             self.place(
                 pid,
                 shadow,
@@ -231,31 +241,7 @@ impl Job<'_> {
         }
         let results = self.call(instances, change, &chunk.items);
         for (&pid, result) in chunk.pids.iter().zip(results) {
-            let result = result.and_then(|migrated| {
-                let bound = self.shared.limits.state_bytes;
-                if migrated.state.len() > bound {
-                    return Err(format!(
-                        "a state of {} bytes; limits.state_bytes is {bound}",
-                        migrated.state.len()
-                    ));
-                }
-                let limits = &self.shared.limits;
-                if migrated.redeliver.len() > limits.effects {
-                    return Err(format!(
-                        "{} events to redeliver; limits.effects is {}",
-                        migrated.redeliver.len(),
-                        limits.effects
-                    ));
-                }
-                let longest = migrated.redeliver.iter().map(body_bytes).max();
-                if longest.unwrap_or(0) > limits.message_bytes {
-                    return Err(format!(
-                        "an event to redeliver is longer than limits.message_bytes, {}",
-                        limits.message_bytes
-                    ));
-                }
-                Ok(migrated)
-            });
+            let result = result.and_then(|migrated| check(self.shared, migrated));
             self.store(pid, change, result);
         }
         chunk.pids.clear();
@@ -285,6 +271,7 @@ impl Job<'_> {
                 self.migrated.fetch_add(1, Ordering::Relaxed);
             }
             Err(reason) => match self.goal {
+                Goal::Forward if reason == NOT_TRIED => {}
                 Goal::Forward => {
                     let mut failing = self.failing.lock();
                     if failing.len() < MAX_FAILING {
@@ -324,7 +311,7 @@ impl Job<'_> {
                 .map(|item| {
                     if Instant::now() >= self.deadline {
                         self.late.store(true, Ordering::Relaxed);
-                        return Err("not tried: the time was up".to_owned());
+                        return Err(NOT_TRIED.to_owned());
                     }
                     match self.try_call(instances, change, std::slice::from_ref(item)) {
                         Ok(mut results) => results.pop().unwrap_or_else(|| Err("no result".into())),
@@ -340,38 +327,33 @@ impl Job<'_> {
         instances: &mut Instances,
         change: &Change,
         items: &[(Cx, State)],
-    ) -> Result<Vec<Result<Migrated, String>>, Fault> {
+    ) -> Result<hops::Results, Fault> {
         let forward = matches!(self.goal, Goal::Forward);
-        let up = forward == (self.txn.direction == Direction::Up);
-        let direction = if up { Direction::Up } else { Direction::Down };
-        let newer = self.txn.newer(change);
-        let Some(older) = self.shared.code.version(self.txn.older(change)) else {
-            return Err(Fault::Error("the older code was purged".into()));
-        };
-        let instance = instances.get(newer)?;
-        let result = instance.code_change(direction, &older.vsn_text, &change.extra, items);
-        let version = instance.version.clone();
-        // What a module logs while it migrates copies may be of copies that are dropped.
-        for (_, text) in instance.take_logs() {
-            tracing::debug!(target: "code_change", module = %change.name, "{text}");
-        }
-        if result.is_err() {
-            instances.discard(newer);
-        }
-        let results = result?;
-        if self.shared.limits.hermetic {
-            let again = Instance::new(self.shared, &version)?.code_change(
-                direction,
-                &older.vsn_text,
-                &change.extra,
-                items,
-            )?;
-            if again != results {
-                return Err(Fault::Trap(
-                    "hermetic: code_change gave something else when it was run again".into(),
-                ));
-            }
-        }
-        Ok(results)
+        hops::migrate_states(self.shared, instances, self.txn, change, forward, items)
     }
+}
+
+/// Says why what `code_change` gave cannot be taken.
+pub(super) fn check(shared: &Shared, migrated: Migrated) -> Result<Migrated, String> {
+    let limits = &shared.limits;
+    let (state, bound) = (migrated.state.len(), limits.state_bytes);
+    if state > bound {
+        return Err(format!(
+            "a state of {state} bytes; limits.state_bytes is {bound}"
+        ));
+    }
+    let (events, bound) = (migrated.redeliver.len(), limits.effects);
+    if events > bound {
+        return Err(format!(
+            "{events} events to redeliver; limits.effects is {bound}"
+        ));
+    }
+    let longest = migrated.redeliver.iter().map(body_bytes).max();
+    let bound = limits.message_bytes;
+    if longest.unwrap_or(0) > bound {
+        return Err(format!(
+            "an event to redeliver is longer than limits.message_bytes, {bound}"
+        ));
+    }
+    Ok(migrated)
 }

@@ -2,109 +2,58 @@
 //! the one before; a step that fails before resume, and a step dropped before resume, have aborted: old code, old
 //! states, full mailboxes. After `resume` the upgrade is in probation, until it is confirmed and finished or rolled back.
 //!
-//! Read `txn.rs` for what is shared with the workers, `settle.rs` for what an actor does with it, `migrate.rs` for the
-//! copies, `core.rs` for gates and the switch, and `rollback.rs` for the way back.
+//! Read `order.rs` for what may be asked, `txn.rs` for what is shared with the workers, `settle.rs` for what an actor does
+//! with it, `migrate.rs` and `hops.rs` for the copies, `core.rs` for gates and the switch, `rollback.rs` for the way back,
+//! and `lag.rs` for those who run old code when all is over.
 
+mod actions;
+mod apply;
+mod begin;
 mod core;
+mod hops;
+mod lag;
 mod migrate;
+mod order;
+mod pauses;
+mod plan;
+mod report;
 mod rollback;
 mod settle;
 mod txn;
+mod waiting;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use self::core::Core;
-use midflight_patch::{Digest, ModuleName, Update, Vsn};
+pub use apply::Apply;
+pub(crate) use begin::on_load;
+pub(crate) use hops::convert_event;
+pub use lag::{CaughtUp, OldUse};
+pub(crate) use lag::{Lag, spawn as spawn_purger};
 use migrate::{Goal, Outcome, Which, migrate};
+pub use order::{
+    Action, AddModule, AfterDraining, DeleteModule, Hop, ModuleOrder, Order, Policy, Purge,
+};
+pub use pauses::{NodePauses, PAUSE_BUCKETS, PauseHistogram};
+pub use report::{Health, Report, Resumed};
 pub use rollback::{OnDownFailure, RolledBack};
-pub(crate) use settle::{Settled, settle};
+pub(crate) use settle::{Settled, attend, settle};
 pub(crate) use txn::{Phase, Shadow, Txn};
+pub(crate) use waiting::Suspending;
 
 pub use crate::bindings::Direction;
-use crate::{Error, Node, code::NONE, instance::Instances, node::Shared};
-use txn::Change;
+use crate::{Error, Node, code::NONE};
+use pauses::Pauses;
+use txn::Kind;
 
-/// Rounds over the states that changed, before prepare says that they change too fast.
-const ROUNDS: u64 = 20;
-
-/// One module of an order.
-#[derive(Debug, Clone)]
-pub struct ModuleOrder {
-    /// A module that runs.
-    pub name: ModuleName,
-    /// What must run now.
-    pub from: Vsn,
-    /// What is to run.
-    pub to: Vsn,
-    /// A staged component.
-    pub blob: Digest,
-    /// Whether states go through `code_change`.
-    pub update: Update,
-    /// For `code_change`, as JSON.
-    pub extra: Vec<u8>,
-    /// For `on_load`, as JSON.
-    pub config: Vec<u8>,
-}
-
-/// One upgrade: all of its modules or none.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// Which of the two codes knows the other.
-    pub direction: Direction,
-    /// The modules that change, at least one.
-    pub modules: Vec<ModuleOrder>,
-    /// Ports that actors may listen on from resume on.
-    pub listen: Vec<u16>,
-    /// Where actors may connect to from resume on.
-    pub connect: Vec<midflight_patch::ConnectTarget>,
-    /// From the start of suspend until the last affected actor may run.
-    pub pause_budget: Duration,
-    /// For all of prepare.
-    pub prepare_timeout: Duration,
-}
-
-/// What `prepare` found.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Report {
-    /// Actors whose states were migrated as copies.
-    pub actors: u64,
-    /// Walks over the states that had changed meanwhile.
-    pub rounds: u64,
-    /// States that changed after the last walk: the pause migrates these.
-    pub dirty: u64,
-    /// What the pause will take for them.
-    pub estimated_pause: Duration,
-}
-
-/// What `resume` did.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Resumed {
-    /// Actors that run, or will run, the new code.
-    pub actors: u64,
-    /// Of these, migrated inside the pause.
-    pub migrated_in_pause: u64,
-    /// From the start of suspend until the last affected actor could run.
-    pub pause: Duration,
-}
-
-/// How the patched modules fare since resume.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Health {
-    /// Events handled well.
-    pub events: u64,
-    /// Handlers that trapped or broke a bound.
-    pub traps: u64,
-    /// Handlers that returned an error.
-    pub errors: u64,
-    /// Actors of the release that were started again.
-    pub restarts: u64,
-    /// Actors parked with an event that failed.
-    pub parked: u64,
-    /// Time since resume.
-    pub since_resume: Duration,
+/// All pauses of a node.
+#[derive(Debug, Default)]
+pub(crate) struct AllPauses {
+    pub(crate) actors: Pauses,
+    pub(crate) node: Pauses,
 }
 
 /// Checked, nothing copied yet.
@@ -121,94 +70,20 @@ pub struct Migrated(Box<Core>, u64);
 pub struct Probation(Box<Core>);
 
 impl Node {
-    /// Opens the one upgrade that may be open. Refused unless every module of the order runs the vsn it names.
-    pub fn begin(&self, order: Order) -> Result<Opened, Error> {
-        let shared = &self.shared;
-        let mut open = shared.upgrade.lock();
-        if let Some(other) = &*open {
-            return Err(Error::Busy {
-                state: other.phase().text(),
-            });
-        }
-        let code = &shared.code;
-        let mut changes = Vec::new();
-        let mut restarts_before = 0;
-        for wanted in &order.modules {
-            let module = code
-                .module_named(wanted.name.as_ref())
-                .ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
-            let from = module.current.load(Ordering::SeqCst);
-            let running = code
-                .version(from)
-                .ok_or_else(|| Error::NoModule(wanted.name.clone()))?;
-            if running.vsn != wanted.from {
-                let (running, wanted_vsn) = (running.vsn.clone(), wanted.from.clone());
-                return Err(Error::WrongVsn {
-                    module: wanted.name.clone(),
-                    running,
-                    wanted: wanted_vsn,
-                });
-            }
-            restarts_before += module.restarts.load(Ordering::Relaxed);
-            changes.push(Change {
-                name: wanted.name.clone(),
-                module: module.index,
-                from,
-                to: NONE,
-                update: wanted.update,
-                extra: wanted.extra.clone(),
-            });
-        }
-        let added = self.add_versions(&order, &mut changes);
-        if let Err(error) = added {
-            changes
-                .iter()
-                .filter(|c| c.to != NONE)
-                .for_each(|c| code.purge(c.to));
-            return Err(error);
-        }
-        let txn = Arc::new(Txn::new(order.direction, changes));
-        *open = Some(txn.clone());
-        let instances = Instances::new(shared);
-        let shared = shared.clone();
-        Ok(Opened(Box::new(Core {
-            shared,
-            txn,
-            order,
-            instances,
-            suspended: None,
-            loaded: false,
-            actors: 0,
-            restarts_before,
-        })))
+    /// Prepares this order and gives it up again: says what an upgrade would find, and changes nothing (OTP's
+    /// `check_install_release`).
+    pub fn check(&self, order: Order) -> Result<Report, Error> {
+        self.begin(order)?.prepare().map(|(_, report)| report)
     }
 
-    fn add_versions(&self, order: &Order, changes: &mut [Change]) -> Result<(), Error> {
-        for (wanted, change) in order.modules.iter().zip(changes) {
-            let version = self
-                .shared
-                .code
-                .add_version(&wanted.name, &wanted.to, &wanted.blob)?;
-            change.to = version.index;
-            on_load(&self.shared, &version, &wanted.config)?;
+    /// All pauses since the node started.
+    pub fn pauses(&self) -> NodePauses {
+        let pauses = &self.shared.pauses;
+        NodePauses {
+            actors: pauses.actors.read(),
+            node: pauses.node.read(),
         }
-        Ok(())
     }
-}
-
-/// Runs a module's own check. Anything but ok refuses it.
-pub(crate) fn on_load(
-    shared: &Arc<Shared>,
-    version: &Arc<crate::code::Version>,
-    config: &[u8],
-) -> Result<(), Error> {
-    let ran = crate::instance::Instance::new(shared, version)
-        .and_then(|mut instance| instance.on_load(config));
-    ran.map_err(|fault| Error::OnLoad {
-        module: version.name.clone(),
-        vsn: version.vsn.clone(),
-        reason: fault.reason().to_owned(),
-    })
 }
 
 impl Opened {
@@ -216,57 +91,51 @@ impl Opened {
     /// what is left fits into half the pause budget.
     pub fn prepare(self) -> Result<(Prepared, Report), Error> {
         let Opened(mut core) = self;
-        let start = Instant::now();
-        let deadline = start + core.order.prepare_timeout;
-        core.modules(|module, txn| module.track(Some(txn.clone())));
-        let first = core.migrate(Which::All, deadline)?;
-        let mut report = Report {
-            actors: first.migrated,
-            ..Report::default()
-        };
-        let (mut cost, mut migrated) = (first.cost, first.migrated);
-        let budget = core.order.pause_budget / 2;
-        loop {
-            let dirty = core.txn.list.lock().len();
-            let each = cost.checked_div(migrated.max(1) as u32).unwrap_or_default();
-            report.dirty = dirty as u64;
-            report.estimated_pause = each * dirty as u32;
-            if report.estimated_pause <= budget && (report.rounds > 0 || dirty == 0) {
-                core.actors = report.actors;
-                return Ok((Prepared(core), report));
-            }
-            if report.rounds >= ROUNDS {
-                return Err(Error::NotConverging {
-                    dirty,
-                    estimate: report.estimated_pause,
-                    budget: core.order.pause_budget,
-                });
-            }
-            let list = std::mem::take(&mut *core.txn.list.lock());
-            let again = core.migrate(Which::Listed(list), deadline)?;
-            report.rounds += 1;
-            cost += again.cost;
-            migrated += again.migrated;
+        core.check_deleted()?;
+        core.check_applies()?;
+        core.check_actions()?;
+        let deadline = core.prepare_deadline();
+        core.modules(|module, _| module.track(Some(core.txn.clone())));
+        if core.txn.changes.iter().any(|c| c.kind == Kind::Update) {
+            core.actors = core.migrate(Which::All, deadline)?.migrated;
         }
+        let left = core.converge(1, deadline)?;
+        let report = Report {
+            actors: core.actors,
+            rounds: left.rounds,
+            dirty: left.dirty,
+            estimated_pause: left.estimate,
+        };
+        Ok((Prepared(core), report))
     }
 }
 
 impl Prepared {
-    /// Works through what changed since; for those who wait at a barrier.
+    /// Works through what changed since, until the rest fits into half the pause budget; for those who wait at a barrier.
+    /// What does not converge is refused, before anybody waits.
     pub fn refresh(&mut self) -> Result<(), Error> {
-        let list = std::mem::take(&mut *self.0.txn.list.lock());
-        let deadline = Instant::now() + self.0.order.prepare_timeout;
-        self.0.migrate(Which::Listed(list), deadline).map(drop)
+        let deadline = self.0.prepare_deadline();
+        self.0.converge(1, deadline).map(drop)
     }
 
     /// Stops every affected actor at a message boundary. From here on the pause is counted.
     pub fn suspend(self) -> Result<Suspended, Error> {
         let Prepared(mut core) = self;
-        core.txn.pressure.store(false, Ordering::Relaxed);
+        let deadline = core.prepare_deadline();
+        core.converge(0, deadline)?;
+        core.txn.pressure.store(0, Ordering::Relaxed);
         core.suspended = Some(Instant::now());
-        core.shared.close_gates(&core.txn);
-        while core.shared.someone_runs(&core.txn) {
+        core.shared.close_gates(&core.txn, false);
+        while core.shared.someone_runs(&core.txn, false) {
             core.within_budget("suspend")?;
+            if let Some(budget) = core.order.suspend_timeout
+                && core.suspended_for() > budget
+            {
+                return Err(Error::PauseBudget {
+                    phase: "suspend",
+                    budget,
+                });
+            }
             std::thread::yield_now();
         }
         Ok(Suspended(core))
@@ -278,12 +147,13 @@ impl Suspended {
     pub fn load(self) -> Result<Loaded, Error> {
         let Suspended(mut core) = self;
         core.within_budget("load")?;
+        core.check_deleted()?;
         core.loaded = true;
-        core.modules(|module, txn| {
-            let to = txn.change(module.index).map_or(NONE, |c| c.to);
-            module
-                .old
-                .store(module.current.swap(to, Ordering::SeqCst), Ordering::SeqCst);
+        core.modules(|module, change| {
+            if change.kind == Kind::Update {
+                let former = module.current.swap(change.to, Ordering::SeqCst);
+                module.old.store(former, Ordering::SeqCst);
+            }
         });
         Ok(Loaded(core))
     }
@@ -299,6 +169,11 @@ impl Loaded {
     pub fn migrate(self) -> Result<Migrated, Error> {
         let Loaded(mut core) = self;
         let deadline = core.budget_end();
+        let left = core.left();
+        // Known to be too much, it is not begun: those who wait run again at once.
+        if Instant::now() + left.estimate / core.shared.limits.worker_count() as u32 > deadline {
+            return Err(core.over_budget("migrate"));
+        }
         let mut migrated = 0;
         loop {
             let list = std::mem::take(&mut *core.txn.list.lock());
@@ -306,14 +181,11 @@ impl Loaded {
                 break;
             }
             let outcome = core.try_migrate(Which::Listed(list), deadline);
-            if outcome.late {
-                return Err(Error::PauseBudget {
-                    phase: "migrate",
-                    budget: core.order.pause_budget,
-                });
-            }
             if !outcome.failing.is_empty() {
                 return Err(Error::CodeChange(outcome.failing));
+            }
+            if outcome.late {
+                return Err(core.over_budget("migrate"));
             }
             migrated += outcome.migrated;
         }
@@ -328,24 +200,35 @@ impl Loaded {
 }
 
 impl Migrated {
-    /// Bumps the one number that puts every affected actor on the new code, and lets them run.
+    /// Bumps the one number that puts every affected actor on the new code, and lets them run. Then it does what the order
+    /// says is to be done after it; when that fails, the node has gone back to the old code, as by a rollback.
     pub fn resume(self) -> Result<(Probation, Resumed), Error> {
-        let Migrated(core, migrated_in_pause) = self;
+        let Migrated(mut core, migrated_in_pause) = self;
         core.within_budget("resume")?;
         *core.shared.ports.write() = core.order.listen.iter().copied().collect();
         *core.shared.targets.write() = core.order.connect.clone();
         *core.txn.resumed.lock() = Some(Instant::now());
         let waiting = core.shared.switch(&core.txn, Phase::Probation);
         let pause = core.suspended_for();
+        let waited = waiting.len() as u64;
         core.shared.run_again(waiting);
+        core.shared.move_deadlines(pause);
+        core.shared.pauses.node.add(pause);
         let wake = std::mem::take(&mut *core.txn.wake.lock());
         wake.into_iter().for_each(|pid| core.shared.wake(pid));
+        core.act()?;
+        core.stop_deleted();
+        core.modules(|module, change| {
+            // Soft, there was nobody left when the upgrade was opened; brutal, nobody refuses.
+            let _ = core.shared.purge_old(module, change.pre_purge);
+        });
         let actors = core.actors;
         Ok((
             Probation(core),
             Resumed {
                 actors,
                 migrated_in_pause,
+                waited,
                 pause,
             },
         ))
@@ -383,11 +266,18 @@ impl Probation {
         }
         core.txn.enter(Phase::Finished);
         core.close();
-        core.modules(|module, _| module.old.store(NONE, Ordering::SeqCst));
-        core.txn
-            .changes
-            .iter()
-            .for_each(|c| core.shared.code.purge(c.from));
+        core.stop_deleted();
+        core.modules(|module, change| match change.kind {
+            Kind::Delete { .. } => module.current.store(NONE, Ordering::SeqCst),
+            _ => module.old_is_what_lags(),
+        });
+        core.purge(|c| c.from);
+        core.modules(|module, change| {
+            if change.post_purge == Purge::Brutal {
+                // Brutal, nobody refuses.
+                let _ = core.shared.purge_old(module, Purge::Brutal);
+            }
+        });
         *core.shared.upgrade.lock() = None;
         Ok(())
     }
@@ -395,6 +285,11 @@ impl Probation {
     /// True until `confirm`.
     pub fn in_probation(&self) -> bool {
         self.0.txn.phase() == Phase::Probation
+    }
+
+    /// Of actors that had events waiting: from the start of suspend until each ran again.
+    pub fn pauses(&self) -> PauseHistogram {
+        self.0.txn.pauses.read()
     }
 
     /// How the patched modules fare.
@@ -407,6 +302,7 @@ impl Probation {
                 .resumed
                 .lock()
                 .map_or(Duration::ZERO, |at| at.elapsed()),
+            pauses: self.pauses(),
             ..Health::default()
         };
         let mut restarts = 0;

@@ -2,15 +2,11 @@
 //! without a call; who did something is migrated back by the newer code, on a copy; where that fails, the order says
 //! what to do, and nobody else waits for it. Events that failed in probation are given to the older code.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{Core, Goal, Phase, Probation, Which, migrate};
 use crate::{
     Error,
-    code::NONE,
     error::{ActorFailure, MAX_FAILING},
 };
 
@@ -70,8 +66,9 @@ impl Probation {
 }
 
 impl Core {
-    fn rollback(&mut self, pause_budget: Duration, policy: OnDownFailure) -> RolledBack {
+    pub(super) fn rollback(&mut self, pause_budget: Duration, policy: OnDownFailure) -> RolledBack {
         let (shared, txn) = (self.shared.clone(), self.txn.clone());
+        self.undo_actions();
         let for_ever = Instant::now() + Duration::from_secs(3_600);
         let mut touched = Vec::new();
         for _ in 0..ROUNDS {
@@ -92,8 +89,8 @@ impl Core {
         }
 
         let start = Instant::now();
-        shared.close_gates(&txn);
-        while shared.someone_runs(&txn) {
+        shared.close_gates(&txn, true);
+        while shared.someone_runs(&txn, true) {
             std::thread::yield_now();
         }
         loop {
@@ -115,6 +112,8 @@ impl Core {
         let waiting = shared.switch(&txn, Phase::Undone);
         let pause = start.elapsed();
         shared.run_again(waiting);
+        shared.move_deadlines(pause);
+        shared.pauses.node.add(pause);
 
         let redelivered = self.unpark();
         self.close();
@@ -123,15 +122,8 @@ impl Core {
         let mut report = std::mem::take(&mut *txn.undone.lock());
         report.redelivered = redelivered;
         report.pause = pause;
-        if report.held.is_empty() {
-            txn.changes.iter().for_each(|c| shared.code.purge(c.to));
-        } else {
-            // The held actors keep the newer code as their old version.
-            self.modules(|module, txn| {
-                let to = txn.change(module.index).map_or(NONE, |c| c.to);
-                module.old.store(to, Ordering::SeqCst);
-            });
-        }
+        // Those that are held keep the newer code, as their old version.
+        self.purge(|c| c.to);
         *shared.upgrade.lock() = None;
         report
     }

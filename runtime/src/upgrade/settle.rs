@@ -1,23 +1,31 @@
 //! An actor takes its own part in an upgrade: installs the migrated state, drops it, or goes back. Called with the
 //! actor's body locked, before anything else is done with it, so that nobody ever sees a state under the wrong code.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use crate::{
-    actor::{Body, HOST, Item, Pause, body_bytes},
-    bindings::{Closed, Direction, Event, RequestError, SocketEvent},
+    actor::{Body, HOST, Item, Pause, body_bytes, id_base},
+    bindings::{Closed, Cx, Event, Migrated, RequestError, SocketEvent},
+    code::Module,
     error::ActorFailure,
     groups::Membership,
-    instance::{Fault, Instances},
+    instance::Instances,
+    last_words::last_words,
     node::Shared,
     table::{Pid, Slot},
-    upgrade::txn::{Change, Holdings, Phase, Pinned, Staged, Txn, Way},
+    upgrade::{
+        hops,
+        txn::{Change, Holdings, Kind, Phase, Pinned, Staged, Txn, Way},
+    },
 };
 
 /// What the actor may do next.
 pub(crate) enum Settled {
     Go,
-    /// It is to end.
+    /// It is to end, and has said its last words.
     Stop(String),
 }
 
@@ -35,7 +43,10 @@ pub(crate) fn settle(
     let txn = shadow.txn.clone();
     match txn.phase() {
         Phase::Open => {}
-        Phase::Aborted => body.shadow = None,
+        Phase::Aborted => {
+            measure(shared, &txn, slot);
+            body.shadow = None;
+        }
         Phase::Probation => install(shared, instances, pid, slot, body, &txn),
         Phase::Confirmed | Phase::Finished => {
             install(shared, instances, pid, slot, body, &txn);
@@ -44,7 +55,7 @@ pub(crate) fn settle(
                 body.shadow = None;
             }
             if let Some(reason) = failed {
-                return Settled::Stop(reason);
+                return end(shared, instances, pid, body, reason, None);
             }
         }
         Phase::Undone => return undo(shared, instances, pid, slot, body, &txn),
@@ -70,6 +81,7 @@ fn install(
     let Some(Staged { state, redeliver }) = shadow.staged.take() else {
         return;
     };
+    measure(shared, txn, slot);
     let before = std::mem::replace(&mut body.state, state);
     shadow.pinned = Some(Pinned {
         state: before,
@@ -96,10 +108,21 @@ fn undo(
     let (Some(change), Some(mut shadow)) = (txn.change(body.module), body.shadow.take()) else {
         return Settled::Go;
     };
-    if shadow.staged.is_some() {
-        // Never installed: the state is the old one, and so is the version. Newer code may have written to it.
-        txn.undone.lock().pinned += 1;
+    measure(shared, txn, slot);
+    if body.version == change.from {
+        // It never left the older code, or switches without a change of its state. Newer code may have written to it.
+        if shadow.staged.is_some() {
+            txn.undone.lock().pinned += 1;
+        }
         convert(shared, instances, slot, txn, change, Side::From);
+        return Settled::Go;
+    }
+    if change.kind == Kind::Add {
+        txn.undone.lock().stopped += 1;
+        return end(shared, instances, pid, body, "shutdown".into(), Some(txn));
+    }
+    if change.kind == Kind::Load {
+        switch_version(shared, instances, slot, body, txn, change);
         return Settled::Go;
     }
     let hold = |reason: String| {
@@ -137,7 +160,7 @@ fn undo(
                 undone.restored += 1;
                 undone.events_discarded += body.events - pinned.events;
                 drop(undone);
-                restore_holdings(shared, pid, body, &pinned);
+                restore_holdings(shared, pid, slot, body, &pinned);
             } else {
                 txn.undone.lock().pinned += 1;
             }
@@ -150,10 +173,105 @@ fn undo(
         (Way::Hold(reason), _) => hold(reason),
         (Way::Stop(reason), _) => {
             txn.undone.lock().stopped += 1;
-            return Settled::Stop(reason);
+            return end(shared, instances, pid, body, reason, Some(txn));
         }
     }
     Settled::Go
+}
+
+/// It has a last word, on the code that it runs; `back`: to actors that run the code before.
+fn end(
+    shared: &Shared,
+    instances: &mut Instances,
+    pid: Pid,
+    body: &mut Body,
+    reason: String,
+    back: Option<&Txn>,
+) -> Settled {
+    let mono = shared.mono();
+    let cx = Cx {
+        me: pid,
+        wall: Shared::wall(),
+        mono,
+        seed: pid ^ mono,
+        id_base: id_base(body.events),
+    };
+    last_words(shared, instances, cx, body, &reason, back);
+    Settled::Stop(reason)
+}
+
+/// An actor that waited at a closed gate goes on.
+fn measure(shared: &Shared, txn: &Txn, slot: &Slot) {
+    if !std::mem::take(&mut slot.mail.lock().waited) {
+        return;
+    }
+    let since = txn.suspended.load(Ordering::Relaxed);
+    let pause = Duration::from_nanos(shared.mono().saturating_sub(since));
+    txn.pauses.add(pause);
+    shared.pauses.actors.add(pause);
+}
+
+/// While actors of one patch stand on different code, by `load_module` or because some are drained: an actor that is to
+/// switch at its next event does so, and what code of the other side sent it is converted.
+pub(crate) fn attend(
+    shared: &Shared,
+    instances: &mut Instances,
+    module: &Module,
+    slot: &Slot,
+    body: &mut Body,
+) {
+    let Some(txn) = module.mixed.lock().clone() else {
+        return;
+    };
+    let Some(change) = txn.change(module.index) else {
+        return;
+    };
+    if body.birth.is_some() {
+        return;
+    }
+    let current = module.current.load(Ordering::SeqCst);
+    if change.kind == Kind::Load && body.version != current {
+        switch_version(shared, instances, slot, body, &txn, change);
+    } else if body.version == change.to {
+        convert(shared, instances, slot, &txn, change, Side::To);
+    } else if body.version == change.from {
+        convert(shared, instances, slot, &txn, change, Side::From);
+    }
+}
+
+/// To the other side of a patch, with the state as it is.
+fn switch_version(
+    shared: &Shared,
+    instances: &mut Instances,
+    slot: &Slot,
+    body: &mut Body,
+    txn: &Txn,
+    change: &Change,
+) {
+    let before = body.version;
+    let (now, side) = if before == change.from {
+        (change.to, Side::To)
+    } else {
+        (change.from, Side::From)
+    };
+    body.version = now;
+    name_issuers(shared, slot, before, now);
+    convert(shared, instances, slot, txn, change, side);
+}
+
+/// With a migrated state, on its own: it ran old code after its upgrade was over.
+pub(super) fn arrive(
+    shared: &Shared,
+    instances: &mut Instances,
+    slot: &Slot,
+    body: &mut Body,
+    txn: &Txn,
+    change: &Change,
+    migrated: Migrated,
+) {
+    body.state = migrated.state.into();
+    switch_version(shared, instances, slot, body, txn, change);
+    redeliver_first(slot, migrated.redeliver);
 }
 
 /// Answers that wait were asked for by the code that ran until now, unless they name this side's already.
@@ -209,13 +327,6 @@ fn convert(
         }
         std::mem::take(&mut mail.queue)
     };
-    let up = (side == Side::To) == (txn.direction == Direction::Up);
-    let direction = if up { Direction::Up } else { Direction::Down };
-    let newer = txn.newer(change);
-    let older_vsn = shared
-        .code
-        .version(txn.older(change))
-        .map(|v| v.vsn_text.clone());
     let now = if side == Side::To {
         change.to
     } else {
@@ -227,13 +338,9 @@ fn convert(
             converted.push_back(item);
             continue;
         }
-        let outcome = match (&older_vsn, instances.get(newer)) {
-            (Some(vsn), Ok(instance)) => {
-                instance.convert_event(direction, vsn, &item.envelope.body)
-            }
-            (None, _) => Ok(Some(item.envelope.body.clone())),
-            (_, Err(fault)) => Err(fault),
-        };
+        let forward = side == Side::To;
+        let body = &item.envelope.body;
+        let outcome = hops::convert_event(shared, instances, txn, change, forward, body);
         match outcome {
             Ok(Some(event)) if !may_become(shared, &item.envelope.body, &event) => {
                 dead_letter(shared, item, "its conversion is too long or answers nobody");
@@ -244,12 +351,7 @@ fn convert(
                 converted.push_back(item);
             }
             Ok(None) => dead_letter(shared, item, "it has no meaning on this side of the patch"),
-            Err(fault) => {
-                if matches!(fault, Fault::Trap(_)) {
-                    instances.discard(newer);
-                }
-                dead_letter(shared, item, fault.reason());
-            }
+            Err(fault) => dead_letter(shared, item, fault.reason()),
         }
     }
     let mut mail = slot.mail.lock();
@@ -303,7 +405,7 @@ impl Holdings {
 }
 
 /// A lossy way back: what the actor began since is undone, what it lost since is told to it.
-fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned) {
+fn restore_holdings(shared: &Shared, pid: Pid, slot: &Slot, body: &mut Body, pinned: &Pinned) {
     let none = Holdings::default();
     let then = pinned.holdings.as_deref().unwrap_or(&none);
     for (id, ..) in shared.timers.of(pid) {
@@ -311,7 +413,16 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
             shared.timers.cancel(pid, id);
         }
     }
-    let now: Vec<u64> = shared.timers.of(pid).iter().map(|t| t.0).collect();
+    // What came meanwhile and waits unread is not lost: it must not come a second time.
+    let (mut now, mut answers) = (Vec::new(), Vec::new());
+    for item in &slot.mail.lock().queue {
+        match &item.envelope.body {
+            Event::Timer(timer) => now.push(timer.id),
+            Event::Response(response) => answers.push(response.id),
+            _ => {}
+        }
+    }
+    now.extend(shared.timers.of(pid).iter().map(|t| t.0));
     for (id, at, bytes) in &then.timers {
         if !now.contains(id) {
             shared.timers.start(pid, *id, *at, bytes.clone());
@@ -327,7 +438,7 @@ fn restore_holdings(shared: &Shared, pid: Pid, body: &mut Body, pinned: &Pinned)
         }
     }
     // The answer to a request of before came, and was lost with what came since.
-    let lost = |r: &&(u64, Vec<u8>)| !waiting.iter().any(|w| w.0 == r.0);
+    let lost = |r: &&(u64, Vec<u8>)| !waiting.iter().any(|w| w.0 == r.0) && !answers.contains(&r.0);
     for (id, cookie) in then.requests.iter().filter(lost) {
         let response = crate::bindings::Response {
             id: *id,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use midflight_patch::{
-    Application, Digest, ModuleName, Release, ReleaseModule, Restart, Start, Update, Vsn, component,
+    Application, Digest, ModuleName, Release, ReleaseModule, Restart, Start, Vsn, component,
 };
 use midflight_runtime::{
     ActorRef, Config, Direction, Limits, Node, Order,
@@ -161,13 +161,8 @@ pub fn change(
 ) -> (ModuleOrder, Digest, Arc<[u8]>) {
     let (blob, bytes) = component(file);
     let order = ModuleOrder {
-        name: name(module),
-        from: vsn(from),
-        to: vsn(to),
-        blob,
-        update: Update::Advanced,
         extra: extra.to_string().into_bytes(),
-        config: b"null".to_vec(),
+        ..ModuleOrder::new(name(module), vsn(from), vsn(to), blob)
     };
     (order, blob, bytes)
 }
@@ -179,12 +174,10 @@ pub fn order(node: &Node, changes: Vec<(ModuleOrder, Digest, Arc<[u8]>)>) -> Ord
         modules.push(module);
     }
     Order {
-        direction: Direction::Up,
-        modules,
         listen: vec![0],
-        connect: Vec::new(),
         pause_budget: Duration::from_secs(2),
         prepare_timeout: Duration::from_secs(20),
+        ..Order::new(Direction::Up, modules)
     }
 }
 

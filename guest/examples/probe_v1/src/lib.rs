@@ -72,6 +72,9 @@ impl GenServer for Probe {
     fn on_load(config: Json<'_>) -> Result<(), String> {
         ops::on_load(config)
     }
+    fn apply(cx: &mut Cx, name: &str, args: Json<'_>) -> Result<(), String> {
+        ops::apply(cx, "v1", name, args)
+    }
     fn terminate(cx: &mut Cx, reason: &str, state: &State) {
         ops::terminate(cx, reason, &state.core);
     }

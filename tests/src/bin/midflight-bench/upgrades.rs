@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use midflight_patch::{ModuleName, Update, Vsn};
+use midflight_patch::{ModuleName, Vsn};
 use midflight_runtime::{
     ActorRef, Direction, Node, Order,
     upgrade::{ModuleOrder, Resumed},
@@ -110,25 +110,15 @@ impl Bench<'_> {
             Direction::Down
         };
         self.runs += 1;
-        let module = ModuleOrder {
-            name: ModuleName::new("bench")?,
-            from: Vsn::new(from.1)?,
-            to: Vsn::new(to.1)?,
-            blob: load(self.guests, to.0)?.0,
-            update: Update::Advanced,
-            extra: b"null".to_vec(),
-            config: b"null".to_vec(),
-        };
+        let (name, blob) = (ModuleName::new("bench")?, load(self.guests, to.0)?.0);
+        let module = ModuleOrder::new(name, Vsn::new(from.1)?, Vsn::new(to.1)?, blob);
         // Staging is done before an upgrade, and free when the code is known.
         self.node
             .stage(&module.name, &module.blob, &load(self.guests, to.0)?.1)?;
         let order = Order {
-            direction,
-            modules: vec![module],
-            listen: Vec::new(),
-            connect: Vec::new(),
             pause_budget: Duration::from_millis(500),
             prepare_timeout: PATIENCE,
+            ..Order::new(direction, vec![module])
         };
         let start = Instant::now();
         self.promise()?;

@@ -1,10 +1,12 @@
 //! The probe's handlers, shared by its versions: each takes the part of the state that both have, and what to call the
 //! code that runs. The messages are in `forms.rs`, what they do in `perform.rs`, what is kept in `core.rs`.
 
+mod apply;
 mod core;
 mod forms;
 pub mod perform;
 
+pub use self::apply::apply;
 pub use self::core::Core;
 
 use self::core::{KEPT, keep};
