@@ -29,7 +29,10 @@ impl Node {
             on_load(shared, &version, module.config.to_string().as_bytes())?;
             shared.code.add_module(&version);
         }
-        shared.code.share_out(&release.applications);
+        release
+            .applications
+            .iter()
+            .for_each(|application| shared.code.assign(application));
         *shared.ports.write() = release.listen.iter().copied().collect();
         *shared.targets.write() = release.connect.clone();
         shared.start_release(release)

@@ -2,7 +2,7 @@
 //! that an upgrade closes. It compiles components, keeps what was compiled, and drops a version when it is purged.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -80,6 +80,8 @@ pub(crate) struct Module {
     pub(crate) watch: OfModule,
     /// The application that it belongs to; what its actors use is that one's share.
     pub(crate) application: AtomicU32,
+    /// Until this tick of the clock its actors run behind all others; 0: never.
+    pub(crate) slow_until: AtomicU64,
 }
 
 /// The times of a gate.
@@ -109,6 +111,7 @@ impl Module {
             restarts: AtomicU64::new(0),
             watch: OfModule::default(),
             application: AtomicU32::new(0),
+            slow_until: AtomicU64::new(0),
         }
     }
 
@@ -181,6 +184,8 @@ pub(crate) struct CodeServer {
     compiled: Mutex<HashMap<Digest, GenServerPre<Door>>>,
     purges: AtomicU64,
     applications: AtomicU32,
+    /// Numbers given to applications.
+    assigned: AtomicU32,
 }
 
 impl CodeServer {
@@ -201,6 +206,7 @@ impl CodeServer {
             compiled: Mutex::default(),
             purges: AtomicU64::new(0),
             applications: AtomicU32::new(1),
+            assigned: AtomicU32::new(0),
         })
     }
 
@@ -306,18 +312,32 @@ impl CodeServer {
         }
     }
 
-    /// Notes which application each module belongs to; one that none names is the release's own.
-    pub(crate) fn share_out(&self, applications: &[Application]) {
+    /// Notes which modules belong to this application; one that no application names is the release's own.
+    pub(crate) fn assign(&self, application: &Application) {
+        let number = self.assigned.fetch_add(1, Ordering::AcqRel) + 1;
         let modules = self.modules();
         for module in &modules {
-            let of_it = |a: &Application| a.modules.contains(&module.name);
-            let at = applications.iter().position(of_it);
-            let application = at.map_or(0, |at| at as u32 + 1);
-            module.application.store(application, Ordering::Release);
+            if application.modules.contains(&module.name) {
+                module.application.store(number, Ordering::Release);
+            }
         }
-        let unnamed = |m: &Arc<Module>| m.application.load(Ordering::Acquire) == 0;
-        let count = applications.len() as u32 + u32::from(modules.iter().any(unnamed));
-        self.applications.store(count.max(1), Ordering::Release);
+        let number = |m: &Arc<Module>| m.application.load(Ordering::Acquire);
+        let numbers: HashSet<u32> = modules.iter().map(number).collect();
+        self.applications
+            .store(numbers.len().max(1) as u32, Ordering::Release);
+    }
+
+    /// One of an application's handlers has kept its worker for long: where there are others, its actors run behind them
+    /// until this tick.
+    pub(crate) fn slow_down(&self, application: u32, until: u64) {
+        if self.applications() == 1 {
+            return;
+        }
+        for module in self.modules.read().iter() {
+            if module.application.load(Ordering::Acquire) == application {
+                module.slow_until.store(until, Ordering::Relaxed);
+            }
+        }
     }
 
     /// How many applications share the node.

@@ -300,6 +300,11 @@ impl Instance {
         std::mem::take(&mut self.store.data_mut().logs)
     }
 
+    /// The last call used up the first half of its time.
+    pub(crate) fn was_late(&self) -> bool {
+        self.store.data().late.is_some()
+    }
+
     /// How many answers of the host are recorded.
     pub(crate) fn told(&self) -> usize {
         self.store.data().answers.len()

@@ -46,6 +46,9 @@ pub struct Config {
     pub address: IpAddr,
 }
 
+/// For how many ticks an application runs behind others after one of its handlers kept a worker for long: a second.
+const SLOW_TICKS: u64 = 1_000 / TICK_MS;
+
 /// What was counted since the node started.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -96,6 +99,8 @@ pub(crate) struct Shared {
     /// Where actors may connect to.
     pub(crate) targets: RwLock<Vec<midflight_patch::ConnectTarget>>,
     pub(crate) stopping: AtomicBool,
+    /// Counts the looks at the clock, `TICK_MS` apart.
+    pub(crate) ticks: AtomicU64,
     /// Traces that `sys` keeps.
     pub(crate) traces: Arc<AtomicUsize>,
     /// Ids for calls of the program around the node.
@@ -125,6 +130,19 @@ impl Shared {
         let module = self.table.get(pid).map(|slot| slot.mail.lock().module);
         let module = module.and_then(|module| self.code.module(module));
         module.map_or(0, |m| m.application.load(Ordering::Acquire))
+    }
+
+    /// A handler of this module has kept its worker for long: its application runs behind all others for a while.
+    pub(crate) fn slow_down(&self, module: &crate::code::Module) {
+        let until = self.ticks.load(Ordering::Relaxed) + SLOW_TICKS;
+        let application = module.application.load(Ordering::Acquire);
+        self.code.slow_down(application, until);
+    }
+
+    /// The actors of this module are to run behind all others for now.
+    pub(crate) fn is_slow(&self, module: &crate::code::Module) -> bool {
+        let until = module.slow_until.load(Ordering::Relaxed);
+        until != 0 && self.ticks.load(Ordering::Relaxed) < until
     }
 
     /// Says why so many more actors of this module are too many for its application.
@@ -397,6 +415,7 @@ impl Node {
             ports: RwLock::default(),
             targets: RwLock::default(),
             stopping: AtomicBool::new(false),
+            ticks: AtomicU64::new(0),
             traces: Arc::default(),
             host_calls: AtomicU64::new(1),
             limits: config.limits,
@@ -495,6 +514,7 @@ fn tick(shared: &Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
                 if shared.stopping.load(Ordering::SeqCst) {
                     return;
                 }
+                shared.ticks.fetch_add(1, Ordering::Relaxed);
                 shared.engine.increment_epoch();
             }
         })

@@ -1,4 +1,6 @@
-//! Run queues: one a worker, with stealing, and one for everybody else. An actor is in at most one of them.
+//! Run queues: one a worker, with stealing, one for everybody else, and one for actors of an application that has just
+//! kept a worker for long. Those run when nobody else waits, and never on all workers at once, so that an application
+//! full of endless loops leaves a worker to the others. An actor is in at most one of the queues.
 
 use std::{
     cell::RefCell,
@@ -18,8 +20,19 @@ thread_local! {
 /// Turns after which a worker looks at the common queue first.
 const FAIRNESS: u32 = 61;
 
+/// Who runs next.
+pub(crate) struct Next {
+    pub(crate) pid: Pid,
+    /// From behind all others: `slow_done` ends its turn.
+    pub(crate) slow: bool,
+}
+
 pub(crate) struct Scheduler {
     common: Injector<Pid>,
+    slow: Injector<Pid>,
+    /// Workers that run an actor from `slow`, and how many may.
+    slow_runs: AtomicUsize,
+    slow_bound: usize,
     stealers: Vec<Stealer<Pid>>,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
@@ -35,6 +48,9 @@ impl Scheduler {
         let queues: Vec<_> = (0..workers).map(|_| Worker::new_fifo()).collect();
         let scheduler = Self {
             common: Injector::new(),
+            slow: Injector::new(),
+            slow_runs: AtomicUsize::new(0),
+            slow_bound: workers.saturating_sub(1).max(1),
             stealers: queues.iter().map(Worker::stealer).collect(),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
@@ -69,6 +85,34 @@ impl Scheduler {
         }
     }
 
+    /// Queues an actor behind all others.
+    pub(crate) fn push_slow(&self, pid: Pid) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.slow.push(pid);
+        self.wake_one();
+    }
+
+    /// An actor that `pop` took from behind all others has had its turn.
+    pub(crate) fn slow_done(&self) {
+        self.slow_runs.fetch_sub(1, Ordering::SeqCst);
+        if !self.slow.is_empty() {
+            self.wake_one();
+        }
+    }
+
+    fn pop_slow(&self) -> Option<Next> {
+        if self.slow.is_empty() {
+            return None;
+        }
+        if self.slow_runs.fetch_add(1, Ordering::SeqCst) < self.slow_bound
+            && let Some(pid) = steal(|| self.slow.steal())
+        {
+            return Some(Next { pid, slow: true });
+        }
+        self.slow_runs.fetch_sub(1, Ordering::SeqCst);
+        None
+    }
+
     fn wake_one(&self) {
         // Pairs with the fence in `pop`: either the sleeper sees the work, or this sees the sleeper.
         std::sync::atomic::fence(Ordering::SeqCst);
@@ -83,7 +127,18 @@ impl Scheduler {
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn try_pop(&self, turn: u32) -> Option<Pid> {
+    fn try_pop(&self, turn: u32) -> Option<Next> {
+        // Seldom first, so that a busy node does not keep them waiting for ever.
+        if turn.is_multiple_of(FAIRNESS)
+            && let Some(next) = self.pop_slow()
+        {
+            return Some(next);
+        }
+        let quick = |pid| Next { pid, slow: false };
+        self.pop_quick(turn).map(quick).or_else(|| self.pop_slow())
+    }
+
+    fn pop_quick(&self, turn: u32) -> Option<Pid> {
         LOCAL.with(|local| {
             let local = local.borrow();
             let queue = local.as_ref()?;
@@ -104,27 +159,27 @@ impl Scheduler {
     }
 
     /// The next actor to run; none: the scheduler was stopped.
-    pub(crate) fn pop(&self, turn: u32) -> Option<Pid> {
+    pub(crate) fn pop(&self, turn: u32) -> Option<Next> {
         loop {
             if self.stopped.load(Ordering::Acquire) {
                 return None;
             }
-            if let Some(pid) = self.try_pop(turn) {
-                return Some(pid);
+            if let Some(next) = self.try_pop(turn) {
+                return Some(next);
             }
             // A message often comes right behind the last one: look a little before sleeping.
             for _ in 0..50 {
                 std::hint::spin_loop();
-                if let Some(pid) = self.try_pop(turn) {
-                    return Some(pid);
+                if let Some(next) = self.try_pop(turn) {
+                    return Some(next);
                 }
             }
             let mut guard = self.lock.lock();
             self.sleepers.fetch_add(1, Ordering::SeqCst);
             std::sync::atomic::fence(Ordering::SeqCst);
-            if let Some(pid) = self.try_pop(turn) {
+            if let Some(next) = self.try_pop(turn) {
                 self.sleepers.fetch_sub(1, Ordering::SeqCst);
-                return Some(pid);
+                return Some(next);
             }
             if !self.stopped.load(Ordering::Acquire) {
                 self.wake.wait_for(&mut guard, Duration::from_millis(500));

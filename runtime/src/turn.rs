@@ -20,7 +20,7 @@ use crate::{
     log,
     node::Shared,
     record::{Crash, Record},
-    sys,
+    sched, sys,
     table::{Pid, Slot},
     upgrade::{Phase, Settled, Shadow, attend, settle},
     work::{Work, check_batch, check_state},
@@ -54,9 +54,12 @@ pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
         failed: None,
     };
     let mut turn = 0_u32;
-    while let Some(pid) = shared.sched.pop(turn) {
+    while let Some(sched::Next { pid, slow }) = shared.sched.pop(turn) {
         turn = turn.wrapping_add(1);
-        worker.turn(pid);
+        worker.turn(pid, slow);
+        if slow {
+            shared.sched.slow_done();
+        }
         shared.sched.done();
     }
 }
@@ -94,7 +97,7 @@ enum After {
 }
 
 impl Worker {
-    fn turn(&mut self, pid: Pid) {
+    fn turn(&mut self, pid: Pid, slow: bool) {
         let shared = self.shared.clone();
         let Some(slot) = shared.table.get(pid) else {
             return;
@@ -104,6 +107,10 @@ impl Worker {
         };
         let Some(body) = guard.as_mut() else { return };
         let module = self.module(body.module);
+        if !slow && shared.is_slow(&module) {
+            shared.sched.push_slow(pid);
+            return;
+        }
         // Published before the gate is looked at; a suspending thread closes the gate before it looks here.
         let running = &shared.running[self.index];
         running.store(module.index + 1, Ordering::SeqCst);
@@ -244,6 +251,9 @@ impl Worker {
             Ok(instance) => {
                 let result = instance.init(cx, &birth.args, false);
                 let answers = instance.answers();
+                if instance.was_late() {
+                    self.shared.slow_down(module);
+                }
                 let wanted = self.shared.recorder.wants(pid);
                 self.failed = None;
                 if wanted || result.is_err() {
@@ -430,6 +440,11 @@ impl Worker {
         let cursor = if again { instance.cursor() } else { 0 };
         let result = instance.handle(cx, &body.state, envelopes, again);
         let answers = instance.answers();
+        if instance.was_late()
+            && let Some(module) = self.shared.code.module(body.module)
+        {
+            self.shared.slow_down(&module);
+        }
         self.reserved.extend(instance.reserved(since));
         log::take(&self.shared, instance, pid, body);
         let shared = &self.shared;

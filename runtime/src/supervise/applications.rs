@@ -199,6 +199,7 @@ impl Shared {
         if forest.app(&spec.name).is_some() {
             return Err(state_error(&spec.name, "loaded already"));
         }
+        self.code.assign(&spec);
         forest.apps.push(App::new(spec, false));
         Ok(())
     }

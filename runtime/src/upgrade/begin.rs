@@ -234,6 +234,7 @@ impl Core {
             cost: Duration::ZERO,
             migrated: 0,
             restarts_before,
+            reach: None,
             done: Vec::new(),
         }
     }

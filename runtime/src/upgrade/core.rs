@@ -2,10 +2,12 @@
 //! at the end that leaves no actor with a part in an upgrade that is over.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
+
+use midflight_patch::ConnectTarget;
 
 use super::{
     Goal, Lag, Order, Outcome, Phase, Settled, Txn, Which,
@@ -39,6 +41,8 @@ pub(super) struct Core {
     pub(super) cost: Duration,
     pub(super) migrated: u64,
     pub(super) restarts_before: u64,
+    /// Where actors might listen and connect to before resume.
+    pub(super) reach: Option<(HashSet<u16>, Vec<ConnectTarget>)>,
     /// Of the order's actions.
     pub(super) done: Vec<Done>,
 }

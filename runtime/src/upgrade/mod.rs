@@ -205,8 +205,11 @@ impl Migrated {
     pub fn resume(self) -> Result<(Probation, Resumed), Error> {
         let Migrated(mut core, migrated_in_pause) = self;
         core.within_budget("resume")?;
-        *core.shared.ports.write() = core.order.listen.iter().copied().collect();
-        *core.shared.targets.write() = core.order.connect.clone();
+        let (ports, targets) = (core.order.listen.iter().copied(), core.order.connect.clone());
+        core.reach = Some((
+            std::mem::replace(&mut *core.shared.ports.write(), ports.collect()),
+            std::mem::replace(&mut *core.shared.targets.write(), targets),
+        ));
         *core.txn.resumed.lock() = Some(Instant::now());
         let waiting = core.shared.switch(&core.txn, Phase::Probation);
         let pause = core.suspended_for();

@@ -109,6 +109,10 @@ impl Core {
             );
         }
         self.unload();
+        if let Some((ports, targets)) = self.reach.take() {
+            *shared.ports.write() = ports;
+            *shared.targets.write() = targets;
+        }
         let waiting = shared.switch(&txn, Phase::Undone);
         let pause = start.elapsed();
         shared.run_again(waiting);
