@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::*;
-use midflight_runtime::{Limits, Node};
+use midflight_runtime::{Limits, Node, OnDownFailure};
 
 fn core(node: &Node, who: &str) -> Value {
     ask(node, who, json!({"op": "get"}))["core"].clone()
@@ -299,4 +299,25 @@ fn an_actor_keeps_its_last_log_lines() {
     let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
     assert_eq!(texts, ["a", "b", "b"]);
     assert!(node.log(&actor("probe.2"), SOON).unwrap().is_empty());
+}
+
+#[test]
+fn where_actors_may_connect_changes_at_resume_and_goes_back_with_a_rollback() {
+    let node = boot(&[part("probe", "probe_v1", 1)]);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let change = change("probe", "1.0.0", "2.0.0", "probe_v2", json!({}));
+    // Its order lists nothing.
+    let probation = upgrade(&node, order(&node, vec![change])).unwrap();
+    let text = refused(&node, "127.0.0.1", port, 0);
+    assert!(text.contains("does not list it"), "{text}");
+    probation
+        .rollback(Duration::from_secs(2), OnDownFailure::Hold)
+        .map_err(|e| e.1)
+        .unwrap();
+    let connect = json!({"op": "connect", "host": "127.0.0.1", "port": port});
+    ask(&node, "probe", connect);
+    until("it is connected", || {
+        core(&node, "probe")["sockets"].as_array().unwrap().len() == 1
+    });
 }

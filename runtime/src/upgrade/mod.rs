@@ -205,7 +205,10 @@ impl Migrated {
     pub fn resume(self) -> Result<(Probation, Resumed), Error> {
         let Migrated(mut core, migrated_in_pause) = self;
         core.within_budget("resume")?;
-        let (ports, targets) = (core.order.listen.iter().copied(), core.order.connect.clone());
+        let (ports, targets) = (
+            core.order.listen.iter().copied(),
+            core.order.connect.clone(),
+        );
         core.reach = Some((
             std::mem::replace(&mut *core.shared.ports.write(), ports.collect()),
             std::mem::replace(&mut *core.shared.targets.write(), targets),
