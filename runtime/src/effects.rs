@@ -362,9 +362,9 @@ impl Release<'_> {
                 parent: Some(pid),
                 linked: spawn.link,
             };
-            give_birth(shared, spawn.pid, &module, name, birth, seat).inspect_err(|_| {
-                shared.supervision.disown(shared, spawn.pid, seat);
-            })
+            give_birth(shared, spawn.pid, &module, name, birth, seat)
+                .inspect(|()| shared.supervision.seated(shared, spawn.pid, seat))
+                .inspect_err(|_| shared.supervision.disown(shared, spawn.pid, seat))
         });
         match born {
             Ok(()) => self.born.push(spawn.pid),

@@ -10,7 +10,7 @@ use midflight_patch::{Application, Release};
 
 use super::{
     Event, Reply, SupId,
-    forest::{Msg, Outcome},
+    forest::{Forest, Msg, Outcome},
     machine::Machine,
     orders::answer,
 };
@@ -68,6 +68,27 @@ impl App {
         for reply in self.waiting.drain(..) {
             answer(Some(reply), result());
         }
+    }
+}
+
+impl Forest {
+    /// Another application, the last one.
+    fn add(&mut self, spec: Application) {
+        let flat = self.short.as_ref() == Some(&spec.name);
+        self.apps.push(App::new(spec, flat));
+    }
+
+    /// The last application that runs and on which no other one that runs depends. `stopped`: they are passed over.
+    fn last_running(&self, stopped: &[Arc<str>]) -> Option<Arc<str>> {
+        let runs = |app: &&App| app.top.is_some() && !stopped.iter().any(|s| **s == *app.spec.name);
+        let running: Vec<&App> = self.apps.iter().filter(runs).collect();
+        let needed = |app: &&&App| {
+            running
+                .iter()
+                .any(|o| o.spec.depends.contains(&app.spec.name))
+        };
+        let free = running.iter().rev().find(|app| !needed(app));
+        free.map(|app| app.spec.name.as_str().into())
     }
 }
 
@@ -176,11 +197,13 @@ impl Shared {
         let names: Vec<String> = order.iter().map(|app| app.name.clone()).collect();
         {
             let mut forest = self.supervision.forest.lock();
-            let app = |spec: Application| {
-                let flat = release.is_short(&spec.name);
-                App::new(spec, flat)
-            };
-            forest.apps = order.into_iter().map(app).collect();
+            forest.short = release
+                .is_short(&release.name)
+                .then(|| release.name.clone());
+            forest.apps.clear();
+            for spec in order {
+                forest.add(spec);
+            }
         }
         for (at, name) in names.iter().enumerate() {
             if let Err(error) = self.start_application(name) {
@@ -200,7 +223,7 @@ impl Shared {
             return Err(state_error(&spec.name, "loaded already"));
         }
         self.code.assign(&spec);
-        forest.apps.push(App::new(spec, false));
+        forest.add(spec);
         Ok(())
     }
 
@@ -222,21 +245,21 @@ impl Shared {
         self.ask(|reply| Event::Stop(name.into(), reply))
     }
 
-    /// Stops all applications in reverse start order, until the deadline at the latest.
+    /// Stops all applications, each before those that it depends on, the last started first; until the deadline at the
+    /// latest.
     pub(crate) fn stop_applications(&self, until: Instant) {
-        let names: Vec<Arc<str>> = {
-            let forest = self.supervision.forest.lock();
-            let running = forest.apps.iter().rev().filter(|app| app.top.is_some());
-            running.map(|app| app.spec.name.as_str().into()).collect()
-        };
-        for name in names {
+        let mut stopped: Vec<Arc<str>> = Vec::new();
+        loop {
+            let next = self.supervision.forest.lock().last_running(&stopped);
+            let Some(name) = next else { return };
             let (reply, answered) = mpsc::sync_channel(1);
-            self.supervision.push(Event::Stop(name, reply));
+            self.supervision.push(Event::Stop(name.clone(), reply));
             let left = until.saturating_duration_since(Instant::now());
-            // What came too late, or had ended by itself, ends with the node.
+            // What came too late ends with the node.
             if left.is_zero() || answered.recv_timeout(left).is_err() {
                 return;
             }
+            stopped.push(name);
         }
     }
 }

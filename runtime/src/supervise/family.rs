@@ -140,6 +140,9 @@ impl Family {
     /// How the spawned child is taken; the pattern's arguments are filled in where none are given.
     pub(super) fn terms(&self, spawn: &mut Spawn) -> Result<Terms, String> {
         let inner = self.inner.lock();
+        if inner.closed {
+            return Err(format!("shutdown: supervisor {} is ending", inner.name));
+        }
         if let Some((module, args, restart, shutdown)) = &inner.pattern {
             if module.as_str() != spawn.module {
                 return Err(format!(

@@ -25,6 +25,8 @@ pub(super) struct Forest {
     /// Between supervisors: in order, never a call.
     pub(super) work: VecDeque<(SupId, Msg)>,
     pub(super) deadlines: BinaryHeap<Reverse<(Instant, SupId, u64)>>,
+    /// The application that is the short form, unless it was given a tree since.
+    pub(super) short: Option<String>,
     pub(super) last_id: SupId,
     pub(super) last_token: u64,
 }

@@ -7,10 +7,10 @@ use midflight_patch::{Restart, Strategy, Supervisor};
 
 use super::{
     Event, Family, Key, Seat, SupId,
-    forest::{Child, Failure, Forest, Msg, Outcome, Run, Sup, Then, Wait, WorkerRun},
+    forest::{Child, Failure, Forest, Msg, Outcome, Run, Step, Sup, Then, Wait, WorkerRun},
     orders,
 };
-use crate::{actor::Birth, effects::give_birth, node::Shared, table::Pid};
+use crate::{actor::Birth, effects::give_birth, exits::SYSTEM, node::Shared, table::Pid};
 
 pub(super) struct Machine<'a> {
     pub(super) shared: &'a Shared,
@@ -135,7 +135,7 @@ impl<'a> Machine<'a> {
     pub(super) fn nobody(&mut self, msg: Msg) {
         match msg {
             Msg::Order(order) => order.refuse(),
-            Msg::Adopt { pid, .. } => self.shared.exit(pid, "kill", crate::exits::SYSTEM),
+            Msg::Adopt { pid, .. } => self.shared.exit(pid, "kill", SYSTEM),
             _ => {}
         }
     }
@@ -153,11 +153,13 @@ impl<'a> Machine<'a> {
                     self.born(sup, key, 0);
                 }
             }
-            Msg::Adopt { key, pid, child } => {
-                if matches!(&sup.job, Some(job) if matches!(job.then, Then::Over(_))) {
-                    self.nobody(Msg::Adopt { key, pid, child });
-                } else {
-                    sup.children.insert(key, child);
+            Msg::Adopt { key, child, .. } => {
+                sup.children.insert(key, child);
+                if let Some(job) = &mut sup.job
+                    && matches!(job.then, Then::Over(_))
+                {
+                    // It came a moment too late.
+                    job.steps.push_back(Step::Stop { key, range: 0..1 });
                 }
             }
             Msg::Disown { key } => {

@@ -256,6 +256,13 @@ impl Supervision {
         Ok(Some(seat))
     }
 
+    /// An actor with a seat was born while its supervisor ended: it ends too.
+    pub(crate) fn seated(&self, shared: &Shared, pid: Pid, seat: Option<Seat>) {
+        if seat.is_some_and(|seat| self.family(seat.supervisor).is_none()) {
+            shared.exit(pid, "kill", crate::exits::SYSTEM);
+        }
+    }
+
     /// What `place` gave is not needed: the actor was not born.
     pub(crate) fn disown(&self, shared: &Shared, pid: Pid, seat: Option<Seat>) {
         if let Some(seat) = seat {

@@ -179,6 +179,9 @@ impl Shared {
                 flat: app.flat,
             };
             let runs = top.is_some();
+            if before.flat {
+                forest.short = None;
+            }
             if let Some(app) = forest.app_mut(&new.name) {
                 app.spec = new.clone();
                 app.flat = false;
@@ -232,6 +235,9 @@ impl Shared {
         let now = {
             let mut forest = self.supervision.forest.lock();
             let top = forest.app(name).and_then(|app| app.top);
+            if before.flat {
+                forest.short = Some(name.clone());
+            }
             let now = top
                 .and_then(|top| forest.sups.get(&top))
                 .map(|t| forest.spec_of(t));
