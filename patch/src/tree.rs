@@ -76,7 +76,8 @@ pub struct Supervisor {
     /// one child's `restart` instead.
     #[serde(default = "spawned")]
     pub spawned: Restart,
-    /// In a patch: a child that runs and is not in `children` any more is ended. Otherwise it runs on, as the last.
+    /// In a patch, and in the release that results: when the tree changes to this one, a child that runs and is not in
+    /// `children` any more is ended. Otherwise it runs on, as the last.
     #[serde(default)]
     pub stop_removed: bool,
     /// In start order. A `simple_one_for_one` supervisor has one worker, the pattern of all.
@@ -215,14 +216,15 @@ impl Supervisor {
         all
     }
 
-    /// The tree as a release keeps it: what is said about a change, once.
-    fn settled(mut self) -> Self {
-        self.stop_removed = false;
+    /// The same, and every child that is not in it is ended: what a way back asks for.
+    #[must_use]
+    pub fn exactly(mut self) -> Self {
+        self.stop_removed = true;
         self.children = self
             .children
             .into_iter()
             .map(|child| match child {
-                Child::Supervisor(below) => Child::Supervisor(below.settled()),
+                Child::Supervisor(below) => Child::Supervisor(below.exactly()),
                 worker => worker,
             })
             .collect();
@@ -289,18 +291,13 @@ impl Release {
 
     /// Puts an application of a patch into its place: the one of its name, or behind all others.
     pub(crate) fn put_application(&mut self, application: &Application) {
-        let mut settled = application.clone();
-        settled.supervisor = settled.supervisor.settled();
-        if self.is_short(&settled.name) {
+        if self.is_short(&application.name) {
             self.start.clear();
         }
-        match self
-            .applications
-            .iter_mut()
-            .find(|a| a.name == settled.name)
-        {
-            Some(place) => *place = settled,
-            None => self.applications.push(settled),
+        let same = |a: &&mut Application| a.name == application.name;
+        match self.applications.iter_mut().find(same) {
+            Some(place) => place.clone_from(application),
+            None => self.applications.push(application.clone()),
         }
     }
 
@@ -308,6 +305,7 @@ impl Release {
     pub(crate) fn check_applications(&self) -> Result<(), Error> {
         let mut tree = Check {
             known: Some(self.modules.keys().cloned().collect()),
+            stop_removed: true,
             ..Check::default()
         };
         tree.starts(&self.start)?;

@@ -59,17 +59,6 @@ fn check(running: &Supervisor, new: &Supervisor) -> Result<(), String> {
     Ok(())
 }
 
-/// The same, with every removed child ended.
-fn exactly(mut spec: Supervisor) -> Supervisor {
-    spec.stop_removed = true;
-    let children = spec.children.into_iter().map(|child| match child {
-        ChildSpec::Supervisor(below) => ChildSpec::Supervisor(exactly(below)),
-        worker => worker,
-    });
-    spec.children = children.collect();
-    spec
-}
-
 impl Machine<'_> {
     /// Takes over flags and child list; supervisors below are told by themselves.
     pub(super) fn update(&mut self, sup: &mut Sup, mut new: Supervisor, reply: Option<Reply>) {
@@ -248,7 +237,7 @@ impl Shared {
             now
         };
         let Some(now) = now else { return Ok(()) };
-        self.change(&now.name, &now, &exactly(before.running.clone()))?;
+        self.change(&now.name, &now, &before.running.clone().exactly())?;
         if before.flat
             && let Ok(id) = self.supervisor_id(&before.running.name)
             && let Some(top) = self.supervision.forest.lock().sups.get_mut(&id)

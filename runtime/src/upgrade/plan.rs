@@ -91,7 +91,12 @@ impl Order {
                     }),
                 },
                 Instruction::UpdateSupervisors { application: name } => {
-                    let spec = application(name);
+                    let spec = application(name).map(|mut spec| {
+                        if direction == Direction::Down {
+                            spec.supervisor = spec.supervisor.exactly();
+                        }
+                        spec
+                    });
                     order.after.extend(spec.map(Action::UpdateSupervisors));
                 }
                 Instruction::LoadObjectCode { .. }
