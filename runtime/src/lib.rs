@@ -5,6 +5,9 @@
 //! To read it: `actor` and `table` (what an actor is), `turn` (what happens to an event), `effects` (what a handler can
 //! ask for), `code` (versions), then `upgrade` (the transaction), and `node`, which holds it all together.
 
+#[macro_use]
+mod mutants;
+
 mod actor;
 mod bindings;
 mod boot;

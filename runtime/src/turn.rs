@@ -22,7 +22,7 @@ use crate::{
     record::{Crash, Record},
     sched, sys,
     table::{Pid, Slot},
-    upgrade::{Phase, Settled, Shadow, attend, settle},
+    upgrade::{Phase, Settled, Shadow, attend, machine::parks, settle},
     work::{Work, check_batch, check_state},
 };
 
@@ -439,6 +439,8 @@ impl Worker {
         let since = if again { instance.told() } else { 0 };
         let cursor = if again { instance.cursor() } else { 0 };
         let result = instance.handle(cx, &body.state, envelopes, again);
+        #[cfg(feature = "mutants")]
+        let result = result.map(|batch| crate::mutants::early(&self.shared, pid, batch));
         let answers = instance.answers();
         if instance.was_late()
             && let Some(module) = self.shared.code.module(body.module)
@@ -526,6 +528,9 @@ impl Worker {
             sys::handled(module, pid, body, &work.envelopes[at], &effects);
             work.at += 1;
             body.events += 1;
+            if mutant!(batch_failure_commits_prefix_twice) && batch.error.is_some() {
+                self.release(pid, body, &version, effects.clone());
+            }
             self.release(pid, body, &version, effects);
             if let Next::Stop(reason) = next {
                 stop = Some(reason);
@@ -591,14 +596,13 @@ impl Worker {
         }
         self.tell_of_failure(pid, body, &fault);
         if let Some(txn) = module.upgrade()
-            && txn
-                .change(module.index)
-                .is_some_and(|change| change.to == body.version)
+            && let Some(change) = txn.change(module.index)
         {
             // Under this lock the phase cannot leave probation unnoticed: who ends it takes the list afterwards.
             let mut parked = txn.parked.lock();
-            if txn.phase() == Phase::Probation {
+            if parks(txn.phase(), body.version == change.to) {
                 tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "parked in probation");
+                work.at += usize::from(mutant!(park_loses_the_event));
                 work.give_back(slot);
                 slot.mail.lock().pause.add(Pause::Parked);
                 let shadow = body

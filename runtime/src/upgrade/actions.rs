@@ -60,7 +60,7 @@ impl Core {
                 }
                 Err(reason) => reason,
             };
-            let undone = self.rollback(self.order.pause_budget, self.order.on_down_failure);
+            let undone = self.rollback(self.order.pause_budget, self.order.on_down_failure)?;
             return Err(Error::Action {
                 what: action.text(),
                 reason: failed,

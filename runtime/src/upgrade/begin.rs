@@ -3,12 +3,14 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
     AddModule, DeleteModule, ModuleOrder, Opened, Order, Policy, Purge,
+    acts::{Gave, WayDown},
     core::Core,
+    machine::Stage,
     txn::{Change, Kind, Step, Txn},
 };
 use crate::{
@@ -229,7 +231,10 @@ impl Core {
             order,
             instances: Instances::new(shared),
             suspended: None,
-            loaded: false,
+            stage: Stage::Opened,
+            deadline: Instant::now(),
+            gave: Gave::default(),
+            way_down: WayDown::default(),
             actors: 0,
             cost: Duration::ZERO,
             migrated: 0,

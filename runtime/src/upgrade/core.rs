@@ -12,7 +12,10 @@ use midflight_patch::ConnectTarget;
 use super::{
     Goal, Lag, Order, Outcome, Phase, Settled, Txn, Which,
     actions::Done,
-    attend, migrate, settle,
+    acts::{Gave, WayDown},
+    attend,
+    machine::{Input, Stage},
+    migrate, settle,
     txn::{Change, Kind},
 };
 use crate::{
@@ -28,14 +31,18 @@ use crate::{
 /// Rounds over the states that changed, before they are said to change too fast.
 const ROUNDS: u64 = 20;
 
-/// What all phases carry on. Dropped while the phase is `Open`, it aborts.
+/// What all phases carry on. Dropped before resume, it gives up.
 pub(super) struct Core {
     pub(super) shared: Arc<Shared>,
     pub(super) txn: Arc<Txn>,
     pub(super) order: Order,
     pub(super) instances: Instances,
     pub(super) suspended: Option<Instant>,
-    pub(super) loaded: bool,
+    pub(super) stage: Stage,
+    /// For copies before the pause.
+    pub(super) deadline: Instant,
+    pub(super) gave: Gave,
+    pub(super) way_down: WayDown,
     pub(super) actors: u64,
     /// What migrations cost so far, and how many there were.
     pub(super) cost: Duration,
@@ -48,6 +55,7 @@ pub(super) struct Core {
 }
 
 /// What is left to migrate.
+#[derive(Default)]
 pub(super) struct Left {
     pub(super) rounds: u64,
     pub(super) dirty: u64,
@@ -177,27 +185,6 @@ impl Core {
         }
     }
 
-    fn abort(&self) {
-        if self.loaded {
-            self.modules(|module, change| {
-                if change.kind == Kind::Update {
-                    module.current.store(change.from, Ordering::SeqCst);
-                    module.old_is_what_lags();
-                }
-            });
-        }
-        let waiting = self.shared.switch(&self.txn, Phase::Aborted);
-        self.shared.run_again(waiting);
-        if self.suspended.is_some() {
-            let pause = self.suspended_for();
-            self.shared.move_deadlines(pause);
-            self.shared.pauses.node.add(pause);
-        }
-        self.close();
-        self.purge(|c| c.to);
-        *self.shared.upgrade.lock() = None;
-    }
-
     /// The former versions are current again, all at once.
     pub(super) fn unload(&self) {
         let code = &self.shared.code;
@@ -255,9 +242,8 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if self.txn.phase() == Phase::Open {
-            self.abort();
-        }
+        // Refused, once it has resumed; else nothing in it can fail.
+        let _ = self.carry_out(Input::GiveUp);
     }
 }
 

@@ -10,10 +10,10 @@ use std::{
 use midflight_patch::{ModuleName, Vsn};
 
 use super::{
-    AfterDraining, Purge,
+    AfterDraining, Phase, Purge,
     hops::migrate_states,
     settle::arrive,
-    txn::{Change, Kind, Phase, Txn},
+    txn::{Change, Kind, Txn},
 };
 use crate::{
     Error, Node,

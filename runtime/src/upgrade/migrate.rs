@@ -23,6 +23,7 @@ use crate::{
     table::Pid,
     upgrade::{
         hops,
+        machine::{self, WayBack},
         txn::{Change, Kind, Shadow, Staged, Txn, Way},
     },
 };
@@ -260,7 +261,7 @@ impl Job<'_> {
         let Some(shadow) = &mut body.shadow else {
             return;
         };
-        if shadow.listed {
+        if !machine::keep_copy(shadow.listed) {
             // It changed while the copy was migrated; whoever works through the list does it again.
             return;
         }
@@ -284,12 +285,11 @@ impl Job<'_> {
                     }
                 }
                 Goal::Back(policy) => {
-                    shadow.way_back = Some(match policy {
-                        OnDownFailure::Restore if shadow.pinned.is_some() => Way::Restore,
-                        OnDownFailure::Stop => {
-                            Way::Stop(format!("code_change(down) failed: {reason}"))
-                        }
-                        _ => Way::Hold(reason),
+                    let way = machine::down_failed(policy, shadow.pinned.is_some());
+                    shadow.way_back = Some(match way {
+                        WayBack::Restore => Way::Restore,
+                        WayBack::Stop => Way::Stop(format!("code_change(down) failed: {reason}")),
+                        WayBack::Hold | WayBack::Migrated => Way::Hold(reason),
                     });
                 }
             },

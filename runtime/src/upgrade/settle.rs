@@ -1,24 +1,21 @@
 //! An actor takes its own part in an upgrade: installs the migrated state, drops it, or goes back. Called with the
 //! actor's body locked, before anything else is done with it, so that nobody ever sees a state under the wrong code.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{
-    actor::{Body, HOST, Item, Pause, body_bytes, id_base},
+    actor::{Body, HOST, Item, body_bytes, id_base},
     bindings::{Closed, Cx, Event, Migrated, RequestError, SocketEvent},
     code::Module,
-    error::ActorFailure,
     groups::Membership,
     instance::Instances,
     last_words::last_words,
     node::Shared,
     table::{Pid, Slot},
     upgrade::{
-        hops,
-        txn::{Change, Holdings, Kind, Phase, Pinned, Staged, Txn, Way},
+        back::go_back,
+        hops, machine,
+        txn::{Change, Holdings, Kind, Pinned, Staged, Txn},
     },
 };
 
@@ -41,26 +38,28 @@ pub(crate) fn settle(
         return Settled::Go;
     };
     let txn = shadow.txn.clone();
-    match txn.phase() {
-        Phase::Open => {}
-        Phase::Aborted => {
-            measure(shared, &txn, slot);
-            body.shadow = None;
-        }
-        Phase::Probation => install(shared, instances, pid, slot, body, &txn),
-        Phase::Confirmed | Phase::Finished => {
-            install(shared, instances, pid, slot, body, &txn);
-            let failed = body.shadow.as_mut().and_then(|s| s.failed.take());
-            if txn.phase() == Phase::Finished {
-                body.shadow = None;
-            }
-            if let Some(reason) = failed {
-                return end(shared, instances, pid, body, reason, None);
-            }
-        }
-        Phase::Undone => return undo(shared, instances, pid, slot, body, &txn),
+    let Some(change) = txn.change(body.module) else {
+        return Settled::Go;
+    };
+    let todo = machine::settle(txn.phase(), shadow.part(change, body.version));
+    if todo.forget {
+        measure(shared, &txn, slot);
     }
-    Settled::Go
+    if todo.install {
+        install(shared, instances, pid, slot, body, &txn);
+    }
+    let failed = body
+        .shadow
+        .as_mut()
+        .and_then(|s| s.failed.take_if(|_| todo.crash));
+    let mut over = body.shadow.take_if(|_| todo.forget);
+    if let (Some(way), Some(shadow)) = (todo.back, &mut over) {
+        return go_back(shared, instances, (pid, slot, body), change, shadow, way);
+    }
+    match failed {
+        Some(reason) => end(shared, instances, pid, body, reason, None),
+        None => Settled::Go,
+    }
 }
 
 /// The migrated state takes the place of the one it was made from, which is pinned.
@@ -83,104 +82,23 @@ fn install(
     };
     measure(shared, txn, slot);
     let before = std::mem::replace(&mut body.state, state);
-    shadow.pinned = Some(Pinned {
+    let pinned = Pinned {
         state: before,
-        version: body.version,
         extras: body.extras.clone(),
         holdings: Holdings::of(shared, pid).map(Box::new),
         events: body.events,
-    });
+    };
+    if !mutant!(pinned_not_kept) {
+        shadow.pinned = Some(pinned);
+    }
     body.version = change.to;
     name_issuers(shared, slot, change.from, change.to);
     convert(shared, instances, slot, txn, change, Side::To);
     redeliver_first(slot, redeliver);
 }
 
-/// After a rollback: the pinned state when nothing was done on the newer code, else as the rollback decided.
-fn undo(
-    shared: &Shared,
-    instances: &mut Instances,
-    pid: Pid,
-    slot: &Slot,
-    body: &mut Body,
-    txn: &Arc<Txn>,
-) -> Settled {
-    let (Some(change), Some(mut shadow)) = (txn.change(body.module), body.shadow.take()) else {
-        return Settled::Go;
-    };
-    measure(shared, txn, slot);
-    if body.version == change.from {
-        // It never left the older code, or switches without a change of its state. Newer code may have written to it.
-        if shadow.staged.is_some() {
-            txn.undone.lock().pinned += 1;
-        }
-        convert(shared, instances, slot, txn, change, Side::From);
-        return Settled::Go;
-    }
-    if change.kind == Kind::Add {
-        txn.undone.lock().stopped += 1;
-        return end(shared, instances, pid, body, "shutdown".into(), Some(txn));
-    }
-    if change.kind == Kind::Load {
-        switch_version(shared, instances, slot, body, txn, change);
-        return Settled::Go;
-    }
-    let hold = |reason: String| {
-        tracing::warn!(actor = %crate::pid_text(pid), reason, "held on the newer code");
-        slot.mail.lock().pause.add(Pause::Held);
-        let name = body
-            .extras
-            .as_ref()
-            .and_then(|e| e.name.as_ref())
-            .map_or_else(String::new, ToString::to_string);
-        txn.undone.lock().hold(ActorFailure {
-            pid,
-            name,
-            module: change.name.to_string(),
-            reason,
-        });
-    };
-    let way = match shadow.way_back.take() {
-        Some(way) => way,
-        None if !shadow.touched => Way::Restore,
-        None => Way::Hold("no way back was prepared".into()),
-    };
-    match (way, shadow.pinned.take()) {
-        (Way::Migrate(Staged { state, redeliver }), _) => {
-            txn.undone.lock().migrated += 1;
-            body.state = state;
-            body.version = change.from;
-            name_issuers(shared, slot, change.to, change.from);
-            convert(shared, instances, slot, txn, change, Side::From);
-            redeliver_first(slot, redeliver);
-        }
-        (Way::Restore, Some(pinned)) => {
-            if shadow.touched {
-                let mut undone = txn.undone.lock();
-                undone.restored += 1;
-                undone.events_discarded += body.events - pinned.events;
-                drop(undone);
-                restore_holdings(shared, pid, slot, body, &pinned);
-            } else {
-                txn.undone.lock().pinned += 1;
-            }
-            body.state = pinned.state;
-            body.version = pinned.version;
-            name_issuers(shared, slot, change.to, change.from);
-            convert(shared, instances, slot, txn, change, Side::From);
-        }
-        (Way::Restore, None) => hold("it was born on the newer code and has no older state".into()),
-        (Way::Hold(reason), _) => hold(reason),
-        (Way::Stop(reason), _) => {
-            txn.undone.lock().stopped += 1;
-            return end(shared, instances, pid, body, reason, Some(txn));
-        }
-    }
-    Settled::Go
-}
-
 /// It has a last word, on the code that it runs; `back`: to actors that run the code before.
-fn end(
+pub(super) fn end(
     shared: &Shared,
     instances: &mut Instances,
     pid: Pid,
@@ -240,7 +158,7 @@ pub(crate) fn attend(
 }
 
 /// To the other side of a patch, with the state as it is.
-fn switch_version(
+pub(super) fn switch_version(
     shared: &Shared,
     instances: &mut Instances,
     slot: &Slot,
@@ -275,7 +193,7 @@ pub(super) fn arrive(
 }
 
 /// Answers that wait were asked for by the code that ran until now, unless they name this side's already.
-fn name_issuers(shared: &Shared, slot: &Slot, before: u32, now: u32) {
+pub(super) fn name_issuers(shared: &Shared, slot: &Slot, before: u32, now: u32) {
     let vsn = |version| shared.code.version(version).map(|v| v.vsn_text.to_string());
     let mut mail = slot.mail.lock();
     for item in &mut mail.queue {
@@ -289,8 +207,8 @@ fn name_issuers(shared: &Shared, slot: &Slot, before: u32, now: u32) {
     }
 }
 
-fn redeliver_first(slot: &Slot, events: Vec<Event>) {
-    if events.is_empty() {
+pub(super) fn redeliver_first(slot: &Slot, events: Vec<Event>) {
+    if events.is_empty() || mutant!(redeliver_dropped) {
         return;
     }
     let mut mail = slot.mail.lock();
@@ -301,14 +219,14 @@ fn redeliver_first(slot: &Slot, events: Vec<Event>) {
 
 /// The side of an upgrade on which an actor now stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     From,
     To,
 }
 
 /// What waits in the mailbox and was sent by code of the other side is put into this side's words, by the newer code,
 /// which knows both. What has no words here is dead-lettered and counted.
-fn convert(
+pub(super) fn convert(
     shared: &Shared,
     instances: &mut Instances,
     slot: &Slot,
@@ -405,7 +323,13 @@ impl Holdings {
 }
 
 /// A lossy way back: what the actor began since is undone, what it lost since is told to it.
-fn restore_holdings(shared: &Shared, pid: Pid, slot: &Slot, body: &mut Body, pinned: &Pinned) {
+pub(super) fn restore_holdings(
+    shared: &Shared,
+    pid: Pid,
+    slot: &Slot,
+    body: &mut Body,
+    pinned: &Pinned,
+) {
     let none = Holdings::default();
     let then = pinned.holdings.as_deref().unwrap_or(&none);
     for (id, ..) in shared.timers.of(pid) {

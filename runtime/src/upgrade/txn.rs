@@ -14,40 +14,12 @@ use crate::{
     actor::{Extras, State},
     bindings::{Direction, Event},
     table::Pid,
-    upgrade::{AfterDraining, Purge, RolledBack, pauses::Pauses},
+    upgrade::{
+        AfterDraining, Purge, RolledBack,
+        machine::{self, Phase},
+        pauses::Pauses,
+    },
 };
-
-/// Where an upgrade stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// Prepare to migrate: old code runs, or waits.
-    Open,
-    /// Given up before resume: old code, old states.
-    Aborted,
-    /// Resumed: new code. A failing handler parks its actor.
-    Probation,
-    /// New code for good; old code and pinned states are kept for a rollback.
-    Confirmed,
-    /// New code for good; the old is gone.
-    Finished,
-    /// Rolled back after resume.
-    Undone,
-}
-
-impl Phase {
-    /// For people.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Phase::Open => "open",
-            Phase::Aborted => "aborted",
-            Phase::Probation => "in probation",
-            Phase::Confirmed => "confirmed and not finished",
-            Phase::Finished => "finished",
-            Phase::Undone => "rolled back",
-        }
-    }
-}
 
 /// What an upgrade does with a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,7 +212,6 @@ pub(crate) struct Staged {
 /// The state from before the switch, kept for a rollback.
 pub(crate) struct Pinned {
     pub(crate) state: State,
-    pub(crate) version: u32,
     pub(crate) extras: Option<Box<Extras>>,
     /// Timers, requests, sockets and links that the actor had; for a lossy restore.
     pub(crate) holdings: Option<Box<Holdings>>,
@@ -297,15 +268,15 @@ impl Shadow {
 
     /// The actor is about to differ from what was copied: to be called whenever it commits.
     pub(crate) fn mark(&mut self, pid: Pid) {
-        match self.txn.phase() {
-            Phase::Open => self.staged = None,
-            Phase::Probation | Phase::Confirmed => {
-                self.touched = true;
-                self.way_back = None;
-            }
-            _ => return,
+        let mark = machine::mark(self.txn.phase());
+        if mark.drop_staged {
+            self.staged = None;
         }
-        if !self.listed {
+        if mark.touch {
+            self.touched = true;
+            self.way_back = None;
+        }
+        if mark.list && !self.listed {
             self.listed = true;
             self.txn.list.lock().push(pid);
         }
