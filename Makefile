@@ -1,5 +1,6 @@
 # make demo    a fleet on this machine, patched while clients are connected
 # make test    every test, end to end ones included
+# make mutants  would the tests notice? (part of make test)
 # make build   the binaries that both use
 # make bench   what a call, a cast, an idle actor and an upgrade cost, one JSON object a line
 #
@@ -11,7 +12,7 @@ BUILD  = $(CARGO) build --release --workspace --all-targets
 GUEST_TARGET = $${MIDFLIGHT_GUEST_TARGET:-$${XDG_CACHE_HOME:-$$HOME/.cache}/midflight/guest-target}
 TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: all build demo test bench guests needs lint doc fmt
+.PHONY: all build demo test mutants bench guests needs lint doc fmt
 
 all: build
 
@@ -31,6 +32,11 @@ test: build
 	cd guest && CARGO_TARGET_DIR="$(GUEST_TARGET)" $(CARGO) test --workspace
 	$(CARGO) test --release --workspace --doc
 	$(CARGO) test --release --workspace --all-targets
+	$(MAKE) mutants
+
+# Faults planted into the upgrade transaction: the tests must notice each of them. Compiles the runtime once more.
+mutants: guests
+	$(CARGO) test --release --workspace --features midflight-runtime/mutants --test mutants -- faults::
 
 bench: build
 	@$(TARGET)/midflight-bench guest/out

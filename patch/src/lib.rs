@@ -47,6 +47,7 @@ pub use manifest::{Manifest, ModuleEntry, Restart, SCHEMA, Start, Update, WORLD}
 pub use names::{ModuleName, Vsn};
 pub use plan::Plan;
 pub use release::{Release, ReleaseModule};
+pub use spec::check as check_spec;
 pub use ssh_key;
 pub use sshsig::{Armored, PATCH_NAMESPACE, Signer, sign};
 pub use targets::ConnectTarget;

@@ -165,6 +165,14 @@ pub(crate) fn build(path: &Path) -> Result<(Manifest, Blobs), Error> {
     Ok((manifest, blobs))
 }
 
+/// Reads a description without any of the files that it names; `file` is for messages.
+///
+/// # Errors
+/// [`Error::Spec`], with the place.
+pub fn check(text: &str, file: &str) -> Result<(), Error> {
+    parse(text, file).map(drop)
+}
+
 fn parse(text: &str, file: &str) -> Result<Spec, Error> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {

@@ -58,7 +58,7 @@ mod faults {
         ],
         abort_keeps_new_current: [
             "model::the_transaction_holds_with_a_failure_or_a_crash_at_every_step",
-            "upgrade::dropped_or_aborted_before_resume_the_old_code_goes_on_with_what_waited",
+            "ways_back::given_up_after_load_the_old_code_is_current_again",
         ],
         install_forgotten: [
             "model::the_transaction_holds_with_a_failure_or_a_crash_at_every_step",

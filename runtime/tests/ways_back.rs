@@ -85,3 +85,13 @@ fn after_confirm_a_handler_that_fails_ends_its_actor() {
     until("it is gone", || node.whereis("counter.1").is_none());
     assert_eq!(probation.health().parked, 0);
 }
+
+#[test]
+fn given_up_after_load_the_old_code_is_current_again() {
+    let node = boot(&[part("counter", "counter_v1", 2)]);
+    let v2 = change("counter", "1.0.0", "2.0.0", "counter_v2", json!({}));
+    let order = order(&node, vec![v2]);
+    let (prepared, _) = node.begin(order).unwrap().prepare().unwrap();
+    drop(prepared.suspend().unwrap().load().unwrap());
+    assert_eq!(node.modules()[0].vsn, vsn("1.0.0"));
+}

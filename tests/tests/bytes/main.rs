@@ -1,0 +1,134 @@
+//! The fuzz targets without a fuzzer: each over seeds of its own and 20,000 mutations of them, the same in every run. What a
+//! fuzzer finds becomes a seed here.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../../../fuzz/src/lib.rs"]
+#[allow(missing_docs)]
+mod fuzz;
+
+use std::path::PathBuf;
+
+/// xorshift64*
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n.max(1)
+    }
+}
+
+/// Runs a target over seeds, and over what chance makes of them. A failure leaves its input in a file that it names.
+fn run(target: fn(&[u8]), seeds: &[Vec<u8>], times: usize) {
+    let attempt = |bytes: &[u8]| {
+        let outcome = std::panic::catch_unwind(|| target(bytes));
+        if outcome.is_err() {
+            let path = std::env::temp_dir().join("midflight-failing-input");
+            std::fs::write(&path, bytes).unwrap();
+            panic!("the input is in {}", path.display());
+        }
+    };
+    seeds.iter().for_each(|seed| attempt(seed));
+    let mut random = Random(0x6d69_6466_6c69_6768);
+    for _ in 0..times {
+        let mut bytes = seeds[random.below(seeds.len())].clone();
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len());
+            match random.below(5) {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, random.below(256) as u8),
+                2 if !bytes.is_empty() => bytes[at] = random.below(256) as u8,
+                3 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+                _ => {
+                    let other = &seeds[random.below(seeds.len())];
+                    let from = random.below(other.len());
+                    let to = (from + random.below(32)).min(other.len());
+                    bytes.splice(at..at, other[from..to].iter().copied());
+                }
+            }
+        }
+        attempt(&bytes);
+    }
+}
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn guest(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../guest/out/{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; run `make guests` first", path.display()))
+}
+
+const RELEASE: &str = "name: first\nto: \"1.0.0\"\nmodules:\n  hello:\n    vsn: \"1.0.0\"\n    file: hello.wasm\nstart:\n  - { name: hello, module: hello }\n";
+const PATCH: &str = "name: first\nfrom: \"1.0.0\"\nto: \"1.1.0\"\nmodules:\n  hello:\n    from: \"1.0.0\"\n    vsn: \"1.1.0\"\n    file: hello_v2.wasm\n    update: advanced\n";
+const INVENTORY: &str = "web[1-9],!web3\ngroups:\n  web:\n    hosts:\n      web[1-9]: { address: 10.0.0.1 }\n  all:\n    children: [web]\n";
+
+/// A bundle that was built: a release of one guest, and its manifest.
+fn built() -> (Vec<u8>, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("hello.wasm"), guest("hello_v1")).unwrap();
+    let spec = dir.path().join("release.yaml");
+    std::fs::write(&spec, RELEASE).unwrap();
+    let bundle = midflight_patch::Bundle::build(&spec).unwrap();
+    (bundle.to_bytes().unwrap(), bundle.manifest_bytes)
+}
+
+#[test]
+fn a_bundle_of_any_bytes_is_read_whole_or_refused() {
+    run(fuzz::bundle, &[built().0], 300);
+}
+
+#[test]
+fn a_manifest_of_any_bytes_is_canonical_or_refused() {
+    run(fuzz::manifest, &[built().1], 20_000);
+}
+
+#[test]
+fn an_allowed_signers_file_of_any_text_is_read_or_refused() {
+    let seeds = texts(&[
+        fuzz::SIGNERS,
+        "*@x,!y@x cert-authority,valid-after=\"20260101\",valid-before=\"20270101Z\" ssh-ed25519 AAAA\n# a comment\n",
+    ]);
+    run(fuzz::signers, &seeds, 20_000);
+}
+
+#[test]
+fn a_signature_of_any_text_is_no_signature_of_what_nobody_signed() {
+    let armor = "-----BEGIN SSH SIGNATURE-----\nU1NIU0lHAAAAAQAAADMAAAALc3NoLWVkMjU1MTkAAAAgy0v/ub1SbQDJAwGWBU3JDfLxfZ\n-----END SSH SIGNATURE-----\n";
+    run(fuzz::signature, &texts(&[armor]), 20_000);
+}
+
+#[test]
+fn a_description_of_any_text_is_read_or_refused() {
+    run(fuzz::spec, &texts(&[RELEASE, PATCH]), 20_000);
+}
+
+#[test]
+fn an_inventory_and_a_pattern_of_any_text_are_read_or_refused() {
+    run(fuzz::inventory, &texts(&[INVENTORY]), 20_000);
+}
+
+#[test]
+fn a_component_of_any_bytes_is_checked_or_refused() {
+    run(fuzz::component, &[guest("hello_v1")], 300);
+}
+
+#[test]
+fn a_frame_of_any_bytes_decodes_to_what_encodes_to_it_or_is_refused() {
+    let mut seeds = vec![vec![1]];
+    let mut frame = Vec::new();
+    let event = midflight_contract::Event::Cast(b"state".to_vec());
+    midflight_contract::encode(&Ok::<_, String>(Some(event)), &mut frame);
+    seeds.push(frame.clone());
+    let migrated = midflight_contract::Migrated {
+        state: b"migrated".to_vec(),
+        redeliver: Vec::new(),
+    };
+    midflight_contract::encode(&vec![Ok::<_, String>(migrated)], &mut frame);
+    seeds.push(frame);
+    run(fuzz::frames, &seeds, 50_000);
+}
