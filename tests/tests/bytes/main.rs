@@ -121,10 +121,10 @@ fn a_component_of_any_bytes_is_checked_or_refused() {
 fn a_frame_of_any_bytes_decodes_to_what_encodes_to_it_or_is_refused() {
     let mut seeds = vec![vec![1]];
     let mut frame = Vec::new();
-    let event = midflight_contract::Event::Cast(b"state".to_vec());
+    let event: midflight_contract::Event = midflight_contract::Event::Cast(b"state".to_vec());
     midflight_contract::encode(&Ok::<_, String>(Some(event)), &mut frame);
     seeds.push(frame.clone());
-    let migrated = midflight_contract::Migrated {
+    let migrated: midflight_contract::Migrated = midflight_contract::Migrated {
         state: b"migrated".to_vec(),
         redeliver: Vec::new(),
     };
