@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -287,15 +288,16 @@ pub struct Replayer {
 }
 
 impl Replayer {
-    /// With the limits of the node that recorded, or a run that hit one may come to something else.
-    pub fn new(limits: Limits) -> Result<Self, Error> {
+    /// With the limits of the node that recorded, or a run that hit one may come to something else. Compiled code is kept in
+    /// the folder `cache`; without one it is compiled for each replayer.
+    pub fn new(limits: Limits, cache: Option<PathBuf>) -> Result<Self, Error> {
         let limits = Limits {
             workers: 1,
             ..limits
         };
         let node = Node::start(Config {
             limits,
-            cache: None,
+            cache,
             address: std::net::Ipv4Addr::LOCALHOST.into(),
         })?;
         Ok(Self {

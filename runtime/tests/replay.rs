@@ -8,6 +8,10 @@ use midflight_runtime::{Limits, Node, Outcome, Record, Replayer};
 
 const RUNS: usize = 10_000;
 
+fn replayer(limits: Limits) -> Replayer {
+    Replayer::new(limits, Some(code_cache())).unwrap()
+}
+
 /// xorshift64*: the same programs each time.
 struct Random(u64);
 
@@ -98,7 +102,7 @@ fn ten_thousand_random_runs_replay_to_the_same_state_and_effects_on_another_node
     };
     let node = boot_with(limits.clone(), &[part("probe", "probe_v1", 4)]);
     let (_, component) = component("probe_v1");
-    let replayer = Replayer::new(limits).unwrap();
+    let replayer = replayer(limits);
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut runs, mut failed) = (0, 0);
     while runs < RUNS {
@@ -131,7 +135,7 @@ fn a_crash_is_a_record_that_fails_again_anywhere_and_outlives_its_actor() {
     let crashes = node.crashes();
     let names: Vec<&str> = crashes.iter().map(|c| c.actor.as_str()).collect();
     assert_eq!(names, ["probe.1", "probe.2"]);
-    let replayer = Replayer::new(limits()).unwrap();
+    let replayer = replayer(limits());
     for crash in &crashes {
         let outcome = replayer.replay(&component, &crash.record).unwrap();
         assert_eq!(outcome, crash.record.outcome);
@@ -148,7 +152,7 @@ fn a_record_of_another_component_and_bytes_that_are_none_are_refused() {
     tell(&node, "probe", json!({"op": "trap"}));
     until("it is gone", || node.whereis("probe").is_none());
     let record = node.crashes()[0].record.clone();
-    let replayer = Replayer::new(limits()).unwrap();
+    let replayer = replayer(limits());
     let error = replayer.replay(&component("probe_v2").1, &record);
     assert_eq!(error.unwrap_err().code(), "MF0330");
     let bytes = record.to_bytes();

@@ -42,6 +42,11 @@ pub fn component(file: &str) -> (Digest, Arc<[u8]>) {
     (Digest::of(&component), component.into())
 }
 
+/// Where compiled code is kept between tests.
+pub fn code_cache() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("code")
+}
+
 /// One module of a release and the actors that run it.
 pub struct Part {
     pub module: &'static str,
@@ -88,7 +93,7 @@ pub fn try_boot_apart(
             .with_test_writer()
             .init();
     });
-    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("code");
+    let cache = code_cache();
     let node = Node::start(Config {
         limits,
         cache: Some(cache),
