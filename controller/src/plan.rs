@@ -51,7 +51,7 @@ pub fn targets(inventory: &Inventory, pattern: &str, all: bool) -> Result<Vec<Ta
     Ok(hosts.into_iter().map(Target::from).collect())
 }
 
-/// Cuts the plan from what the nodes answered.
+/// Cuts the plan from what the nodes answered. `through` are patches that may stand on the way to the one of `manifest`.
 ///
 /// # Errors
 /// [`Error::Overlap`] when another rollout holds a node, [`Error::DoesNotFit`] when the patch does not start from what a
@@ -60,6 +60,7 @@ pub fn plan(
     targets: Vec<Target>,
     answers: Vec<Result<pb::DescribeResponse, CallError>>,
     manifest: &Manifest,
+    through: &[&Manifest],
     policy: &Policy,
     inventory: &Inventory,
 ) -> Result<Plan, Error> {
@@ -79,7 +80,7 @@ pub fn plan(
         {
             unfinished.push((index, key.clone()));
         }
-        match answer.map(|described| fit(&described, manifest)) {
+        match answer.map(|described| fit(&described, manifest, through)) {
             Err(error) => unreachable.push((index, error.cause(Phase::Describe))),
             Ok(Fit::Held(rollout)) => held.push((name(), rollout)),
             Ok(Fit::Other(runs)) => other.push((name(), runs)),
@@ -148,7 +149,7 @@ enum Fit {
     Other(String),
 }
 
-fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
+fn fit(node: &pb::DescribeResponse, manifest: &Manifest, through: &[&Manifest]) -> Fit {
     if let Some(open) = &node.upgrade {
         use pb::UpgradeState as S;
         if matches!(open.state(), S::Open | S::Suspended | S::Probation) {
@@ -179,7 +180,11 @@ fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
         return Fit::Current;
     }
     if release.name != manifest.name || !starts_from(manifest.from.as_ref(), &release.vsn) {
-        return Fit::Other(format!("{} {}", release.name, release.vsn));
+        // Whether the modules fit on the way too, the node says before it changes anything.
+        return match release.name == manifest.name && leads_on(through, manifest, &release.vsn) {
+            true => Fit::Change,
+            false => Fit::Other(format!("{} {}", release.name, release.vsn)),
+        };
     }
     let unfit = manifest.modules.iter().find_map(|entry| {
         match (module(entry.name.as_str()), &entry.from) {
@@ -196,6 +201,26 @@ fn fit(node: &pb::DescribeResponse, manifest: &Manifest) -> Fit {
         }
     });
     unfit.map_or(Fit::Change, Fit::Other)
+}
+
+/// Whether a chain of the patches on the way leads from `vsn` to where the last one starts.
+fn leads_on(through: &[&Manifest], last: &Manifest, vsn: &str) -> bool {
+    let mut reached = vec![vsn];
+    let mut next = 0;
+    while next < reached.len() {
+        let vsn = reached[next];
+        if starts_from(last.from.as_ref(), vsn) {
+            return true;
+        }
+        for patch in through {
+            let to = patch.to.as_str();
+            if starts_from(patch.from.as_ref(), vsn) && !reached.contains(&to) {
+                reached.push(to);
+            }
+        }
+        next += 1;
+    }
+    false
 }
 
 fn starts_from(from: Option<&VsnPattern>, vsn: &str) -> bool {

@@ -88,7 +88,7 @@ fn cut(
     let inventory = Inventory::parse(TEN, "fleet.yaml").unwrap();
     let targets = targets(&inventory, "web", true).unwrap();
     answers.resize_with(targets.len(), old);
-    plan(targets, answers, &manifest(), policy, &inventory)
+    plan(targets, answers, &manifest(), &[], policy, &inventory)
 }
 
 fn sizes(waves: &[&str]) -> Vec<usize> {

@@ -71,17 +71,25 @@ impl Shell {
 
     /// A patch without signatures; the component is no real one, which only `patch build` would mind.
     fn patch(&self, name: &str) {
+        self.bundle(name, serde_json::json!({"from": "1", "to": "2"}));
+    }
+
+    /// A bundle of one module; `more` has its `from`, `to` and whatever else it is to say.
+    fn bundle(&self, name: &str, more: serde_json::Value) {
         let component = b"not run here".to_vec();
         let blob = midflight_patch::Digest::of(&component);
-        let manifest: midflight_patch::Manifest = serde_json::from_value(serde_json::json!({
-            "schema": 1, "name": "demo", "from": "1", "to": "2", "world": midflight_patch::WORLD,
+        let mut manifest = serde_json::json!({
+            "schema": 1, "name": "demo", "world": midflight_patch::WORLD,
             "modules": [{
-                "name": "counter", "vsn": "2", "from": "1", "update": "advanced", "extra": null, "config": null,
-                "blob": blob, "size": component.len(),
+                "name": "counter", "vsn": more["to"], "from": more["from"], "update": "advanced", "extra": null,
+                "config": null, "blob": blob, "size": component.len(),
             }],
             "start": [], "listen": null,
-        }))
-        .unwrap();
+        });
+        for (key, value) in more.as_object().unwrap() {
+            manifest[key] = value.clone();
+        }
+        let manifest: midflight_patch::Manifest = serde_json::from_value(manifest).unwrap();
         let blobs = [(blob, component)].into();
         let bundle = Bundle::assemble(manifest.to_bytes().unwrap(), blobs, Vec::new()).unwrap();
         bundle.write(&self.path().join(name)).unwrap();
@@ -225,6 +233,104 @@ fn what_is_wrong_before_any_node_is_reached_is_exit_2() {
     }
     // None of it left a rollout behind.
     assert_eq!(shell.good("history"), "");
+}
+
+/// Row 13, `check_install_release` for the plan: what a node will run, as it will run it, without a node.
+#[test]
+fn inspect_prints_the_plan_that_a_node_makes() {
+    let shell = Shell::new();
+    shell.bundle("release.tar", serde_json::json!({"from": null, "to": "1"}));
+    shell.bundle("first.tar", serde_json::json!({"from": "1", "to": "2"}));
+    let instructions = serde_json::json!([{"application": "demo", "down": null, "up": [
+        {"update": {"module": "counter", "timeout_ms": 1000, "pre_purge": "soft", "post_purge": "soft"}},
+        {"apply": {"module": "counter", "function": "ready", "when": "before"}},
+        {"apply": {"module": "counter", "function": "seed", "args": {"rows": 3}}},
+        "restart_application",
+    ]}]);
+    shell.bundle(
+        "second.tar",
+        serde_json::json!({"from": "2|2.*", "to": "3", "instructions": instructions}),
+    );
+    let plain = |text: String| {
+        let digest = |word: &str| match word.strip_prefix("sha256:") {
+            Some(_) => "sha256:…".to_owned(),
+            None => word.to_owned(),
+        };
+        let line = |line: &str| line.split(' ').map(digest).collect::<Vec<_>>().join(" ");
+        text.lines().map(line).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(plain(shell.good("patch inspect first.tar")), @r"
+    patch demo 1 -> 2
+    digest  sha256:…
+    world   midflight:actor/gen-server@0.2.0
+    listen  as before
+    connect as before
+    modules
+      counter: 1 -> 2, advanced, 12 bytes, sha256:…
+    signatures: none
+    plan demo 1 -> 2, up
+      counter: 1 -> 2 (advanced)
+       1  load_object_code counter
+       2  point_of_no_return
+       3  suspend counter
+       4  load counter
+       5  code_change up counter
+       6  resume counter
+    ");
+    insta::assert_snapshot!(plain(shell.good("patch inspect second.tar")), @r"
+    patch demo 2|2.* -> 3
+    digest  sha256:…
+    world   midflight:actor/gen-server@0.2.0
+    listen  as before
+    connect as before
+    modules
+      counter: 2|2.* -> 3, advanced, 12 bytes, sha256:…
+    signatures: none
+    plan: depends on the release that runs; name its bundle with --from
+    ");
+    let third = serde_json::json!({"from": "2", "to": "3"});
+    shell.bundle("third.tar", third);
+    let chain = "patch inspect --from release.tar first.tar third.tar";
+    insta::assert_snapshot!(plain(shell.good(chain)), @r"
+    patch demo 1 -> 2
+    digest  sha256:…
+    world   midflight:actor/gen-server@0.2.0
+    listen  as before
+    connect as before
+    modules
+      counter: 1 -> 2, advanced, 12 bytes, sha256:…
+    signatures: none
+    patch demo 2 -> 3
+    digest  sha256:…
+    world   midflight:actor/gen-server@0.2.0
+    listen  as before
+    connect as before
+    modules
+      counter: 2 -> 3, advanced, 12 bytes, sha256:…
+    signatures: none
+    plan demo 1 -> 3, up
+      counter: 1 -> 2 (advanced) -> 3 (advanced)
+       1  load_object_code counter
+       2  point_of_no_return
+       3  suspend counter
+       4  load counter
+       5  code_change up counter counter
+       6  resume counter
+    ");
+    let json = shell.good(&format!("--output json {chain}"));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["plan"]["modules"][0]["hops"][1]["vsn"], "3");
+    assert_eq!(json["bundles"][1]["manifest"]["to"], "3");
+
+    let (code, out, err) = shell.run("patch inspect --from release.tar third.tar");
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("MF0224"), "{err}");
+    shell.bundle("far.tar", serde_json::json!({"from": "7", "to": "8"}));
+    let (_, _, err) = shell.run("patch inspect --from release.tar first.tar far.tar");
+    assert!(
+        err.contains("MF0263") && err.contains("8 is reached from 7 only"),
+        "{err}"
+    );
 }
 
 #[test]

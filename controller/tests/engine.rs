@@ -87,6 +87,7 @@ impl World {
             targets,
             answers,
             &payload.manifest,
+            &[],
             &self.policy,
             &inventory,
         )?;

@@ -213,12 +213,7 @@ impl Agent {
     pub(crate) fn collect(&self) {
         let _collecting = self.collecting.lock();
         let state = self.book.state();
-        let fitting: BTreeSet<_> = state
-            .staged
-            .keys()
-            .filter(|patch| self.fits(&state, patch))
-            .copied()
-            .collect();
+        let fitting = self.fitting(&state);
         match self.store.collect(&state.needed(&fitting)) {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "blobs that nothing needs were removed"),
@@ -231,18 +226,31 @@ impl Agent {
         self.compiled.lock().retain(|patch| fitting.contains(patch));
     }
 
-    fn fits(&self, state: &State, patch: &Digest) -> bool {
-        let manifest = self
-            .store
-            .read(patch)
-            .ok()
-            .and_then(|bytes| Manifest::parse(&bytes).ok());
+    /// The staged patches that start from what runs or is permanent, or from what others of them lead to.
+    fn fitting(&self, state: &State) -> BTreeSet<Digest> {
+        let read = |patch: &Digest| {
+            let bytes = self.store.read(patch).ok()?;
+            Some((*patch, Manifest::parse(&bytes).ok()?))
+        };
+        let staged: Vec<_> = state.staged.keys().filter_map(read).collect();
         let releases = state.current.iter().chain(&state.permanent);
-        manifest.is_some_and(|manifest| {
-            releases
-                .into_iter()
-                .any(|release| release.release.apply(&manifest).is_ok())
-        })
+        let mut releases: Vec<Release> = releases.map(|named| named.release.clone()).collect();
+        let mut fitting = BTreeSet::new();
+        let mut next = 0;
+        // Each patch adds one release at most, so that this ends.
+        while next < releases.len() {
+            for (digest, manifest) in &staged {
+                if fitting.contains(digest) {
+                    continue;
+                }
+                if let Ok(after) = releases[next].apply(manifest) {
+                    fitting.insert(*digest);
+                    releases.push(after);
+                }
+            }
+            next += 1;
+        }
+        fitting
     }
 }
 

@@ -7,14 +7,14 @@ use midflight_patch::{Digest, ModuleName, Release};
 use midflight_proto::agent::v1 as pb;
 use midflight_runtime as rt;
 use midflight_runtime::upgrade::{
-    Loaded, Migrated, ModuleOrder, Opened, Prepared as PreparedStep, Probation, Suspended,
+    Loaded, Migrated, Opened, Prepared as PreparedStep, Probation, Suspended,
 };
 
 use crate::{
     Config, Error,
     target::{
-        ActorRef, Direction, Health, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack,
-        SysOp, Target, TargetError, TargetStatus, Upgrade, UpgradeOrder,
+        ActorRef, Health, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack, SysOp,
+        Target, TargetError, TargetStatus, Upgrade, UpgradeOrder,
     },
 };
 
@@ -131,24 +131,11 @@ impl Target for RuntimeTarget {
     }
 
     fn begin(&self, order: UpgradeOrder) -> Result<Box<dyn Upgrade>, TargetError> {
-        let module = |m: crate::target::ModuleChange| ModuleOrder {
-            update: m.update,
-            extra: m.extra,
-            config: m.config,
-            ..ModuleOrder::new(m.name, m.from, m.to, m.blob)
-        };
-        let direction = match order.direction {
-            Direction::Up => rt::Direction::Up,
-            Direction::Down => rt::Direction::Down,
-        };
-        let modules = order.modules.into_iter().map(module).collect();
         let order = rt::Order {
-            listen: order.listen,
-            connect: order.connect,
             pause_budget: order.pause_budget,
             prepare_timeout: order.prepare_timeout,
             on_down_failure: policy(order.on_down_failure),
-            ..rt::Order::new(direction, modules)
+            ..rt::Order::of_plan(&order.plan, &order.to)
         };
         let opened = self.node.begin(order).map_err(|e| error(&e))?;
         Ok(Box::new(RuntimeUpgrade(Step::Opened(opened))))

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use midflight_patch::{Digest, ModuleName, Release, Update, Vsn};
+use midflight_patch::{Digest, ModuleName, Plan, Release, Vsn};
 use midflight_proto::agent::v1 as pb;
 
 /// Why a target did not do it. `changed` is false while nothing on the node is different from before the call.
@@ -24,28 +24,6 @@ pub struct TargetError {
     pub actors: Vec<pb::ActorFailure>,
 }
 
-/// One module of an upgrade.
-#[derive(Debug, Clone)]
-pub struct ModuleChange {
-    pub name: ModuleName,
-    pub from: Vsn,
-    pub to: Vsn,
-    /// A component that `stage` has accepted.
-    pub blob: Digest,
-    pub update: Update,
-    /// Passed to `code_change` as JSON.
-    pub extra: Vec<u8>,
-    /// Passed to `on_load` as JSON.
-    pub config: Vec<u8>,
-}
-
-/// `Up` migrates with the code that is loaded; `Down` with the code that runs, before the older is loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    Up,
-    Down,
-}
-
 /// What to do with an actor whose `code_change(down)` fails while the node rolls back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnDownFailure {
@@ -61,12 +39,10 @@ pub enum OnDownFailure {
 /// One upgrade, all of its modules together or none.
 #[derive(Debug, Clone)]
 pub struct UpgradeOrder {
-    pub direction: Direction,
-    pub modules: Vec<ModuleChange>,
-    /// The ports that actors may listen on from resume on.
-    pub listen: Vec<u16>,
-    /// Where actors may connect to from resume on.
-    pub connect: Vec<midflight_patch::ConnectTarget>,
+    /// What is done, as `midflight patch inspect` prints it. `stage` has accepted its components.
+    pub plan: Plan,
+    /// The release that results; its trees say which children end.
+    pub to: Release,
     /// From the start of suspend until the last affected actor may run.
     pub pause_budget: Duration,
     pub prepare_timeout: Duration,

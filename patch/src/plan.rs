@@ -11,7 +11,7 @@ pub(crate) mod order;
 mod path;
 mod rule;
 
-pub use path::path;
+pub use path::{MAX_PATCHES, path};
 pub use rule::PlanRule;
 
 use serde::{Deserialize, Serialize};
@@ -283,6 +283,13 @@ pub enum When {
 }
 
 impl Plan {
+    /// The components that it needs besides those that run, with the module of each.
+    pub fn components(&self) -> impl Iterator<Item = (&ModuleName, &Digest)> {
+        self.modules
+            .iter()
+            .flat_map(|module| module.hops.iter().map(|hop| (&module.name, &hop.blob)))
+    }
+
     /// The plan of a module.
     pub fn module(&self, name: &str) -> Option<&ModulePlan> {
         self.modules

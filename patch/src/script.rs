@@ -212,16 +212,16 @@ pub(crate) fn check(patch: &Manifest) -> Result<(), Error> {
         forward.modules.len() as u64,
         limits::MODULES,
     )?;
-    agree::with_manifest(&forward, patch)?;
-    cycles(&forward)?;
     let back = Script::of(patch, Way::Back)?;
-    agree::both_ways(&forward, &back, patch)?;
-    cycles(&back)?;
     for (script, way) in [(&forward, Way::Forward), (&back, Way::Back)] {
         if let Some(steps) = &script.steps {
             check::steps(steps, patch, way.direction(patch))?;
         }
     }
+    agree::with_manifest(&forward, patch)?;
+    cycles(&forward)?;
+    agree::both_ways(&forward, &back, patch)?;
+    cycles(&back)?;
     Ok(())
 }
 

@@ -436,7 +436,7 @@ fn a_complaint_about_an_instruction_points_at_its_line() {
         text.contains("patch.yaml:11:9: module audit depends on lodger"),
         "{text}"
     );
-    let error = build("relup:\n  up:\n    - load_object_code: {modules: [counter, audit]}\n    - load: {module: counter}\n")
+    let error = build("relup:\n  up:\n    - load_object_code: {modules: [counter, audit]}\n    - load: {module: counter}\n    - load: {module: audit}\n")
         .unwrap_err();
     assert_eq!(error.code(), "MF0250");
     assert!(

@@ -125,7 +125,7 @@ fn every_high_level_instruction_of_an_appup_becomes_low_level_ones() {
     let up = Plan::new(&patch, &running()).unwrap();
     insta::assert_snapshot!(up, @r#"
     plan demo 1 -> 2, up
-      api: 1 -> 2 (advanced), draining for 60000 ms, then stop
+      api: 1 -> 2 (advanced), draining for 60000 ms, then stop, brutal purge before, soft after
       audit: added at 2
       billing: 1 is deleted
       counter: 1 -> 2 (advanced), soft purge before, brutal after
@@ -134,18 +134,18 @@ fn every_high_level_instruction_of_an_appup_becomes_low_level_ones() {
        1  load_object_code ledger counter greeter api audit
        2  apply counter ready [1], a check
        3  point_of_no_return
-       4  stop application money
-       5  suspend counter, within 5000 ms
-       6  suspend ledger
-       7  load ledger
-       8  load counter, soft purge before, brutal after
-       9  load greeter, brutal purge before, soft after
-      10  load api
-      11  load audit
-      12  remove billing
-      13  code_change up counter({"step":2})
-      14  update_supervisors shop
-      15  resume ledger counter
+       4  suspend counter, within 5000 ms
+       5  suspend ledger
+       6  load ledger
+       7  load counter, soft purge before, brutal after
+       8  load greeter, brutal purge before, soft after
+       9  load api, brutal purge before, soft after
+      10  load audit
+      11  remove billing
+      12  code_change up counter({"step":2})
+      13  resume ledger counter
+      14  stop application money
+      15  update_supervisors shop
       16  configure counter changed {"vat":19} new {"currency":"EUR"} removed region
       17  apply audit seed {"rows":3}
       18  purge billing
@@ -157,7 +157,7 @@ fn every_high_level_instruction_of_an_appup_becomes_low_level_ones() {
     let down = Plan::back(&patch, &running()).unwrap();
     insta::assert_snapshot!(down, @r#"
     plan demo 2 -> 1, down
-      api: 2 -> 1 (advanced), draining for 60000 ms, then stop
+      api: 2 -> 1 (advanced), draining for 60000 ms, then stop, brutal purge before, soft after
       audit: 2 is deleted
       billing: added at 1
       counter: 2 -> 1 (advanced), soft purge before, brutal after
@@ -171,11 +171,11 @@ fn every_high_level_instruction_of_an_appup_becomes_low_level_ones() {
        6  load counter, soft purge before, brutal after
        7  load ledger
        8  load greeter, brutal purge before, soft after
-       9  load api
+       9  load api, brutal purge before, soft after
       10  load billing
       11  remove audit
-      12  update_supervisors shop
-      13  resume ledger counter
+      12  resume ledger counter
+      13  update_supervisors shop
       14  start application money
       15  configure counter changed {"vat":7} new {"region":"eu"} removed currency
       16  purge audit
@@ -204,9 +204,9 @@ fn applications_are_stopped_in_reverse_order_and_started_in_order() {
       audit: added at 2
        1  load_object_code audit
        2  point_of_no_return
-       3  stop application money
-       4  stop application shop
-       5  load audit
+       3  load audit
+       4  stop application money
+       5  stop application shop
        6  start application shop
        7  start application money
        8  start application watch
@@ -216,10 +216,10 @@ fn applications_are_stopped_in_reverse_order_and_started_in_order() {
     plan demo 2 -> 1, down
       audit: 2 is deleted
        1  point_of_no_return
-       2  stop application watch
-       3  stop application money
-       4  stop application shop
-       5  remove audit
+       2  remove audit
+       3  stop application watch
+       4  stop application money
+       5  stop application shop
        6  start application shop
        7  start application money
        8  purge audit

@@ -309,8 +309,13 @@ impl Fleet {
 
     /// `midflight apply` to all nodes, in JSON.
     pub fn apply(&self, bundle: &str, waves: &str) -> Done {
+        self.apply_with(bundle, waves, &[])
+    }
+
+    /// The same, with more arguments.
+    pub fn apply_with(&self, bundle: &str, waves: &str, more: &[&str]) -> Done {
         let policy = self.policy(waves);
-        self.run(&[
+        let mut args = vec![
             "apply",
             bundle,
             "all_nodes",
@@ -319,7 +324,9 @@ impl Fleet {
             &policy,
             "--output",
             "json",
-        ])
+        ];
+        args.extend(more);
+        self.run(&args)
     }
 
     /// An actor's state, by the debugger.

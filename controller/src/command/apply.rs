@@ -15,6 +15,7 @@ use crate::engine::event::{Fact, Owner, Place, Planned};
 use crate::engine::id::RolloutId;
 use crate::engine::link::Link;
 use crate::engine::node::{self, Order};
+use crate::engine::payload::Payload;
 use crate::engine::rollout::{Input, Rollout};
 use crate::engine::view::View;
 use crate::engine::words::Outcome;
@@ -54,6 +55,7 @@ pub async fn run_until(
     };
     let Prepared {
         bundle,
+        through,
         policy,
         plan,
         links,
@@ -65,7 +67,7 @@ pub async fn run_until(
         rollout: id.to_string(),
         owner: this_process(),
     })?;
-    let payload = Arc::new(engine::payload::Payload::from(bundle));
+    let payload = Arc::new(Payload::with(bundle, through));
     let names: Arc<[String]> = plan
         .targets
         .iter()

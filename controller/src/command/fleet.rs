@@ -1,12 +1,13 @@
 //! What every verb that reaches nodes has in common: the inventory, the certificates, the policy, and reading a signed patch
 //! before any node is asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
 use midflight_inventory::Inventory;
+use midflight_patch::plan::MAX_PATCHES;
 use midflight_patch::{AllowedSigners, Bundle};
 
 use crate::command::tell;
@@ -125,6 +126,10 @@ impl PolicyArgs {
 pub struct BundleArgs {
     /// The signed patch.
     pub bundle: PathBuf,
+    /// A signed patch that may stand on the way, for nodes that do not run what the patch starts from; may be given several
+    /// times. A node makes one upgrade of the shortest chain.
+    #[arg(long, value_name = "BUNDLE")]
+    pub through: Vec<PathBuf>,
     /// Check the signature here too, before any node is asked; the nodes check it by their own files in any case.
     #[arg(long, value_name = "FILE", env = "MIDFLIGHT_ALLOWED_SIGNERS")]
     pub allowed_signers: Option<PathBuf>,
@@ -136,9 +141,34 @@ impl BundleArgs {
     /// # Errors
     /// [`Error::Patch`], [`Error::Io`].
     pub fn read(&self) -> Result<Bundle, Error> {
-        let path = self.bundle.display();
-        let failed = || Error::patch(format!("the bundle {path} is refused"));
-        let bundle = Bundle::read(&self.bundle).map_err(failed())?;
+        self.read_patch(&self.bundle)
+    }
+
+    /// Reads the patches that may stand on the way.
+    ///
+    /// # Errors
+    /// As [`BundleArgs::read`], and for more patches than an order may name.
+    pub fn read_through(&self) -> Result<Vec<Bundle>, Error> {
+        let (found, limit) = (self.through.len() as u64 + 1, MAX_PATCHES);
+        if found > limit {
+            let (file, what) = ("the order".to_owned(), "the number of patches".to_owned());
+            let limit = midflight_patch::Error::Limit {
+                file,
+                what,
+                found,
+                limit,
+            };
+            return Err(Error::patch("the patches on the way are refused")(limit));
+        }
+        self.through
+            .iter()
+            .map(|path| self.read_patch(path))
+            .collect()
+    }
+
+    fn read_patch(&self, path: &Path) -> Result<Bundle, Error> {
+        let failed = || Error::patch(format!("the bundle {} is refused", path.display()));
+        let bundle = Bundle::read(path).map_err(failed())?;
         if bundle.manifest.is_release() {
             let (name, vsn) = (bundle.manifest.name.clone(), bundle.manifest.to.clone());
             let wrong = midflight_patch::Error::WrongKind {

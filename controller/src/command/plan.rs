@@ -32,6 +32,8 @@ pub struct PlanArgs {
 /// All that an apply begins with; nothing is changed yet.
 pub struct Prepared {
     pub bundle: Bundle,
+    /// Patches that may stand on the way.
+    pub through: Vec<Bundle>,
     pub policy: Policy,
     pub plan: Plan,
     /// Connected where the node answered, in the order of the plan.
@@ -42,15 +44,25 @@ impl PlanArgs {
     /// Reads everything, asks the nodes what they run, and cuts the plan.
     pub async fn prepare(&self) -> Result<Prepared, Error> {
         let bundle = self.bundle.read()?;
+        let through = self.bundle.read_through()?;
+        let on_the_way: Vec<&Manifest> = through.iter().map(|bundle| &bundle.manifest).collect();
         let inventory: Inventory = self.fleet.inventory.load()?;
         let policy = self.policy.load(Some(&inventory))?;
         let targets = plan::targets(&inventory, &self.target.pattern, self.target.all)?;
         let transport = self.fleet.pki.transport()?;
         let links = survey::links(&targets, &transport, &policy);
         let answers = survey::survey(&links, &policy).await;
-        let plan = plan::plan(targets, answers, &bundle.manifest, &policy, &inventory)?;
+        let plan = plan::plan(
+            targets,
+            answers,
+            &bundle.manifest,
+            &on_the_way,
+            &policy,
+            &inventory,
+        )?;
         Ok(Prepared {
             bundle,
+            through,
             policy,
             plan,
             links,

@@ -84,7 +84,7 @@ pub async fn upgrade(
     let staged = tokio::select! {
         biased;
         _ = cancel.wait_for(|cancel| *cancel) => return cancelled(),
-        staged = stage(link, order, payload) => staged,
+        staged = stage_all(link, order, payload) => staged,
     };
     let elapsed = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     if let Err(error) = staged {
@@ -95,18 +95,30 @@ pub async fn upgrade(
     if *cancel.borrow() {
         return cancelled();
     }
-    match transact(link, order, steps, cancel).await {
+    match transact(link, order, payload, steps, cancel).await {
         Ok(upgraded) => upgraded,
         // The stream broke: only the node knows on which side of resume.
         Err(error) => ask_what_happened(link, order, error.cause(Phase::Upgrade)).await,
     }
 }
 
+/// Brings the patches that may stand on the way, and the one that is ordered.
+async fn stage_all(link: &Link, order: &Order, payload: &Arc<Payload>) -> Result<(), CallError> {
+    for patch in payload.through.iter().chain([payload]) {
+        stage(link, order, patch).await?;
+    }
+    Ok(())
+}
+
 /// Brings what the node does not have. Asked again after a break, it goes on where the node stopped.
 async fn stage(link: &Link, order: &Order, payload: &Arc<Payload>) -> Result<(), CallError> {
     let limit = order.timeouts.stage.get();
+    let key = &pb::Key {
+        patch_digest: payload.digest.clone(),
+        ..order.key.clone()
+    };
     link.patiently(limit, limit, |agent| async move {
-        let header = payload.header(&order.key);
+        let header = payload.header(key);
         let have = agent
             .stage(futures::stream::iter([header.clone()]).boxed())
             .await?;
@@ -131,6 +143,7 @@ async fn stage(link: &Link, order: &Order, payload: &Arc<Payload>) -> Result<(),
 async fn transact(
     link: &Link,
     order: &Order,
+    payload: &Payload,
     steps: &Steps,
     mut cancel: watch::Receiver<bool>,
 ) -> Result<Upgraded, CallError> {
@@ -142,6 +155,11 @@ async fn transact(
         pause_budget_ms: order.timeouts.pause.millis(),
         prepare_timeout_ms: order.timeouts.prepare.millis(),
         on_down_failure: on_down_failure(order.on_down_failure).into(),
+        through: payload
+            .through
+            .iter()
+            .map(|patch| patch.digest.clone())
+            .collect(),
     });
     let phases = [
         pb::Phase::Prepare,

@@ -21,6 +21,8 @@ pub struct Payload {
     manifest_bytes: Bytes,
     signatures: Vec<String>,
     blobs: Vec<(String, Bytes)>,
+    /// Patches that may stand on the way to this one.
+    pub through: Vec<Arc<Payload>>,
 }
 
 impl From<Bundle> for Payload {
@@ -37,11 +39,22 @@ impl From<Bundle> for Payload {
             manifest_bytes: bundle.manifest_bytes.into(),
             signatures: bundle.signatures,
             blobs,
+            through: Vec::new(),
         }
     }
 }
 
 impl Payload {
+    /// A patch with those that may stand on the way to it.
+    #[must_use]
+    pub fn with(bundle: Bundle, through: Vec<Bundle>) -> Self {
+        let through = through.into_iter().map(Self::from).map(Arc::new);
+        Self {
+            through: through.collect(),
+            ..Self::from(bundle)
+        }
+    }
+
     /// The first message of every stage call.
     #[must_use]
     pub fn header(&self, key: &pb::Key) -> pb::StageRequest {
@@ -105,6 +118,7 @@ mod tests {
             manifest_bytes: Bytes::new(),
             signatures: Vec::new(),
             blobs,
+            through: Vec::new(),
         })
     }
 

@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use midflight_patch::{Digest, Release};
+use midflight_patch::{Digest, Plan, Release};
 use midflight_proto::agent::v1 as pb;
 
 use crate::{
     error::Error,
-    journal::{Entry, FailureNote, ModuleNote, Outcome, ResumeNote, RollbackNote, StagedPatch},
+    journal::{Entry, FailureNote, Outcome, ResumeNote, RollbackNote, StagedPatch},
     key::Key,
 };
 
@@ -61,8 +61,8 @@ pub struct Span {
     pub from: Arc<NamedRelease>,
     /// What the patch brings.
     pub to: Arc<NamedRelease>,
-    /// The modules it changes.
-    pub modules: Vec<ModuleNote>,
+    /// The way back, once it is finished.
+    pub back: Box<Plan>,
 }
 
 /// What one rollout is in on this node.
@@ -216,7 +216,8 @@ impl State {
         }
         for record in self.last_finished().into_iter().chain(self.holder()) {
             if let Some(span) = &record.span {
-                needed.extend(span.from.blobs().chain(span.to.blobs()));
+                let hops = span.back.components().map(|(_, blob)| *blob);
+                needed.extend(span.from.blobs().chain(span.to.blobs()).chain(hops));
             }
         }
         for patch in fitting.iter().filter_map(|patch| self.staged.get(patch)) {
@@ -250,7 +251,7 @@ impl State {
                 key,
                 from,
                 to,
-                modules,
+                back,
                 signers,
             } => {
                 let current = self
@@ -262,7 +263,7 @@ impl State {
                 let span = Span {
                     from,
                     to: named(to)?,
-                    modules: modules.clone(),
+                    back: back.clone(),
                 };
                 self.remember(Record {
                     key: key.clone(),

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use midflight_patch::{Digest, ModuleName, Release, ReleaseModule, Vsn};
+use midflight_patch::{Digest, ModuleName, Plan, Release, ReleaseModule, Vsn, plan::Direction};
 
 use super::*;
 use crate::{
@@ -35,12 +35,20 @@ fn key(rollout: &str) -> Key {
 }
 
 fn opened(rollout: &str, from: &str, to: &str) -> Entry {
+    let back = Plan {
+        name: "demo".into(),
+        from: Vsn::new(to).unwrap(),
+        to: Vsn::new(from).unwrap(),
+        direction: Direction::Down,
+        modules: Vec::new(),
+        steps: Vec::new(),
+    };
     let (from, to) = (release(from).digest().unwrap(), release(to));
     Entry::Opened {
         key: key(rollout),
         from,
         to,
-        modules: Vec::new(),
+        back: Box::new(back),
         signers: vec!["ann".into()],
     }
 }

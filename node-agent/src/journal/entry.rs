@@ -1,10 +1,9 @@
 //! What a journal line may say. Each entry is a fact that outlives the process: what was promised, what was about to be
 //! done, and how it ended. The names of the fields are the file format: adding is safe, renaming is not.
 
-use midflight_patch::{Digest, ModuleName, Release, Update, Vsn};
+use midflight_patch::{Digest, Plan, Release, Vsn};
 use midflight_proto::agent::v1 as pb;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     key::Key,
@@ -32,12 +31,12 @@ pub enum Entry {
         patch: StagedPatch,
         signers: Vec<String>,
     },
-    /// An upgrade was admitted. `from` is the release that runs.
+    /// An upgrade was admitted. `from` is the release that runs, `back` leads from `to` to it.
     Opened {
         key: Key,
         from: Digest,
         to: Release,
-        modules: Vec<ModuleNote>,
+        back: Box<Plan>,
         signers: Vec<String>,
     },
     /// The actors are about to be suspended.
@@ -83,17 +82,6 @@ pub struct StagedPatch {
     pub signatures: Digest,
     /// The components.
     pub blobs: Vec<Digest>,
-}
-
-/// How a patch changes one module: what a later rollback needs besides the two releases.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModuleNote {
-    /// The module.
-    pub name: ModuleName,
-    /// Whether states are migrated.
-    pub update: Update,
-    /// Passed to `code_change`.
-    pub extra: Value,
 }
 
 /// What resume did.

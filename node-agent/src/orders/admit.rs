@@ -1,23 +1,27 @@
 //! Admission of an upgrade: the patch is here, its signatures hold now, it starts from what runs, and nobody else holds the
 //! node. Asked again, it tells what became of the upgrade and does nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use midflight_patch::{Manifest, ModuleEntry, Release};
+use midflight_patch::plan::path;
+use midflight_patch::{Digest, Manifest, Plan, Release};
 
+use super::trees;
 use crate::{
     agent::Agent,
     book::{NamedRelease, Record, Span, Stand, State},
     error::Error,
-    journal::{Entry, ModuleNote, StagedPatch},
+    journal::{Entry, StagedPatch},
     key::Key,
-    target::{Direction, ModuleChange, OnDownFailure, UpgradeOrder},
+    target::{OnDownFailure, UpgradeOrder},
     transaction::Transaction,
 };
 
 /// How an upgrade is to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Params {
+    /// Patches that may stand on the way to the one of the key, when that one does not start from what runs.
+    pub through: Vec<Digest>,
     /// From the start of suspend until the last affected actor may run.
     pub pause_budget: Duration,
     /// Of prepare.
@@ -39,7 +43,7 @@ impl Agent {
     pub(crate) fn admit(
         &self,
         key: &Key,
-        params: Params,
+        params: &Params,
     ) -> Result<Admitted, (Error, Vec<String>)> {
         let plain = |error| (error, Vec::new());
         self.check_running().map_err(plain)?;
@@ -53,19 +57,35 @@ impl Agent {
         if let Some(error) = state.held_against(key) {
             return Err(plain(error));
         }
-        let (manifest, signers) = self.verify_staged(&state, key).map_err(plain)?;
-        let transaction = self.begin(&state, key, &manifest, params, &signers);
+        let mut signers = BTreeSet::new();
+        let mut patches = Vec::new();
+        for patch in [&key.patch].into_iter().chain(&params.through) {
+            let (manifest, by) = match self.verify_staged(&state, patch) {
+                Ok(verified) => verified,
+                // What fits nothing here is not kept; if it is needed after all, there is no chain.
+                Err(Error::NotStaged { .. }) if *patch != key.patch => continue,
+                Err(error) => return Err((error, signers.into_iter().collect())),
+            };
+            signers.extend(by);
+            patches.push(manifest);
+        }
+        let signers: Vec<String> = signers.into_iter().collect();
+        let transaction = self.begin(&state, key, &patches, params, &signers);
         transaction
             .map(Admitted::New)
             .map_err(|error| (error, signers))
     }
 
     /// The manifest of a staged patch, with its signatures checked once more.
-    fn verify_staged(&self, state: &State, key: &Key) -> Result<(Manifest, Vec<String>), Error> {
+    fn verify_staged(
+        &self,
+        state: &State,
+        patch: &Digest,
+    ) -> Result<(Manifest, Vec<String>), Error> {
         let not_staged = || Error::NotStaged {
-            patch: key.patch.to_string(),
+            patch: patch.to_string(),
         };
-        let staged = state.staged.get(&key.patch).ok_or_else(not_staged)?;
+        let staged = state.staged.get(patch).ok_or_else(not_staged)?;
         let StagedPatch {
             manifest,
             signatures,
@@ -78,7 +98,7 @@ impl Agent {
         // The store has checked the digest, and the agent wrote the list itself.
         let signatures: Vec<String> =
             serde_json::from_slice(&self.store.read(signatures)?).map_err(|_| not_staged())?;
-        let what = format!("patch {}", key.patch.short());
+        let what = format!("patch {}", patch.short());
         let signers = self.trust.verify(&what, &bytes, &signatures)?;
         Ok((
             Manifest::parse(&bytes).map_err(Error::patch(what))?,
@@ -86,12 +106,13 @@ impl Agent {
         ))
     }
 
+    /// `patches` starts with the one of the key; the others may stand on the way to it.
     fn begin(
         &self,
         state: &State,
         key: &Key,
-        manifest: &Manifest,
-        params: Params,
+        patches: &[Manifest],
+        params: &Params,
         signers: &[String],
     ) -> Result<Arc<Transaction>, Error> {
         // An agent that serves has booted.
@@ -99,25 +120,19 @@ impl Agent {
             node: self.node.clone(),
         })?;
         let what = format!("patch {}", key.patch.short());
-        let to = from.release.apply(manifest).map_err(Error::patch(what))?;
-        for module in &manifest.modules {
-            self.target
-                .stage(&module.name, &module.blob, &self.store.read(&module.blob)?)?;
+        let route = Route::find(&from.release, patches).map_err(Error::patch(what))?;
+        let Route {
+            plan,
+            back,
+            to,
+            target,
+        } = route;
+        for (module, blob) in plan.components() {
+            self.target.stage(module, blob, &self.store.read(blob)?)?;
         }
-        let note = |module: &ModuleEntry| {
-            let (name, update, extra) = (module.name.clone(), module.update, module.extra.clone());
-            ModuleNote {
-                name,
-                update,
-                extra,
-            }
-        };
-        let modules: Vec<_> = manifest.modules.iter().map(note).collect();
         let order = UpgradeOrder {
-            direction: Direction::Up,
-            modules: changes(&modules, &from.release, &to),
-            listen: to.listen.clone(),
-            connect: to.connect.clone(),
+            plan,
+            to: target,
             pause_budget: params.pause_budget,
             prepare_timeout: params.prepare_timeout,
             on_down_failure: params.on_down_failure,
@@ -128,7 +143,7 @@ impl Agent {
             key: key.clone(),
             from: from.digest,
             to: to.clone(),
-            modules: modules.clone(),
+            back: back.clone(),
             signers: signers.to_vec(),
         })?;
         let span = match state.record(key).and_then(|record| record.span.clone()) {
@@ -136,7 +151,7 @@ impl Agent {
             None => Arc::new(Span {
                 from,
                 to: NamedRelease::new(to)?,
-                modules,
+                back,
             }),
         };
         let transaction = Transaction::new(key.clone(), span, params.pause_budget, upgrade);
@@ -145,21 +160,43 @@ impl Agent {
     }
 }
 
-/// The modules that lead from one release to another.
-pub(super) fn changes(modules: &[ModuleNote], from: &Release, to: &Release) -> Vec<ModuleChange> {
-    let change = |note: &ModuleNote| {
-        let (old, new) = (from.modules.get(&note.name)?, to.modules.get(&note.name)?);
-        Some(ModuleChange {
-            name: note.name.clone(),
-            from: old.vsn.clone(),
-            to: new.vsn.clone(),
-            blob: new.blob,
-            update: note.update,
-            extra: note.extra.to_string().into_bytes(),
-            config: new.config.to_string().into_bytes(),
+/// How a node gets from what runs to what is ordered, and back. The node finds it out by itself, from signed manifests alone.
+struct Route {
+    plan: Plan,
+    back: Box<Plan>,
+    to: Release,
+    /// The same, for the target.
+    target: Release,
+}
+
+impl Route {
+    /// `patches` starts with the one that is ordered.
+    fn find(running: &Release, patches: &[Manifest]) -> Result<Self, midflight_patch::Error> {
+        let all: Vec<&Manifest> = patches.iter().collect();
+        let chain = match all.as_slice() {
+            [one] => vec![*one],
+            [wanted, rest @ ..] => {
+                // The order names its last patch; another one that leads to the same release is not what was ordered.
+                let hand: Vec<&Manifest> = [*wanted]
+                    .into_iter()
+                    .chain(rest.iter().copied().filter(|patch| patch.to != wanted.to))
+                    .collect();
+                let numbers = path(running, &hand, &wanted.to)?;
+                numbers.into_iter().map(|number| hand[number]).collect()
+            }
+            [] => Vec::new(),
+        };
+        let mut to = running.clone();
+        for patch in &chain {
+            to = to.apply(patch)?;
+        }
+        Ok(Self {
+            plan: Plan::chain(&chain, running)?,
+            back: Box::new(Plan::chain_back(&chain, running)?),
+            target: trees::forward(&to, &chain),
+            to,
         })
-    };
-    modules.iter().filter_map(change).collect()
+    }
 }
 
 fn held_by(record: &Record) -> Error {

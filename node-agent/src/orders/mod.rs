@@ -4,6 +4,7 @@
 mod admit;
 mod confirm;
 mod rollback;
+mod trees;
 
 pub use admit::{Admitted, Params};
 pub use rollback::RollbackParams;

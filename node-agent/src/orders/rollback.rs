@@ -4,16 +4,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use midflight_patch::Plan;
 use midflight_proto::agent::v1 as pb;
 
-use super::admit::changes;
+use super::trees;
 use crate::{
     agent::Agent,
     book::{Span, Stand},
     error::Error,
     journal::{Entry, FailureNote, Outcome, ResumeNote, RollbackNote},
     key::Key,
-    target::{Direction, OnDownFailure, Upgrade, UpgradeOrder},
+    target::{OnDownFailure, Upgrade, UpgradeOrder},
 };
 
 /// How long the migration of copies may take in a rollback after finish.
@@ -122,17 +123,13 @@ impl Agent {
         params: &RollbackParams,
     ) -> Result<pb::RollbackResponse, Error> {
         self.check_running()?;
-        let (from, to) = (&span.to.release, &span.from.release);
-        let modules = changes(&span.modules, from, to);
-        for module in &modules {
-            self.target
-                .stage(&module.name, &module.blob, &self.store.read(&module.blob)?)?;
+        let plan = Plan::clone(&span.back);
+        for (module, blob) in plan.components() {
+            self.target.stage(module, blob, &self.store.read(blob)?)?;
         }
         let mut upgrade = self.target.begin(UpgradeOrder {
-            direction: Direction::Down,
-            modules,
-            listen: to.listen.clone(),
-            connect: to.connect.clone(),
+            plan,
+            to: trees::back(&span.from.release),
             pause_budget: params.pause_budget,
             prepare_timeout: PREPARE,
             on_down_failure: params.on_down_failure,

@@ -4,6 +4,7 @@
 use std::{collections::VecDeque, future, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
+use midflight_patch::{Digest, plan::MAX_PATCHES};
 use midflight_proto::agent::v1::{self as pb, upgrade_request::Body};
 use tokio::{
     sync::mpsc,
@@ -50,6 +51,7 @@ impl Service {
         };
         let key = Key::read(open.key.as_ref())?;
         let params = Params {
+            through: through(&open.through)?,
             pause_budget: millis_or(open.pause_budget_ms, PAUSE_BUDGET),
             prepare_timeout: millis_or(open.prepare_timeout_ms, PREPARE),
             on_down_failure: on_down_failure(open.on_down_failure()),
@@ -61,7 +63,7 @@ impl Service {
         // the client goes away in between.
         let work = move |agent: &Arc<Agent>| {
             let _guard = guard;
-            match agent.admit(&key, params) {
+            match agent.admit(&key, &params) {
                 Ok(Admitted::Known(record)) => Ok(Some(steps::replay(&record))),
                 Ok(Admitted::New(transaction)) => {
                     let driver = Driver {
@@ -85,6 +87,20 @@ impl Service {
             None => Box::pin(ReceiverStream::new(events)),
         })
     }
+}
+
+/// The patches that may stand on the way.
+fn through(digests: &[String]) -> Result<Vec<Digest>, Error> {
+    let bad = |problem: &str| Error::Request {
+        field: "open.through",
+        problem: problem.to_owned(),
+    };
+    if digests.len() >= MAX_PATCHES as usize {
+        return Err(bad("are more than 63"));
+    }
+    let read = |digest: &String| digest.parse();
+    let read: Result<_, _> = digests.iter().map(read).collect();
+    read.map_err(|_| bad("must each be sha256: and 64 hex digits"))
 }
 
 /// Drives one transaction from admission to resume or abort.

@@ -289,3 +289,52 @@ async fn finishing_collects_what_nothing_needs_and_keeps_the_way_back() {
         .collect();
     assert_eq!(kinds.last().unwrap(), "finished");
 }
+
+/// Beyond 15: several hops are one transaction, whose way back leads to where the node was, also after finish.
+#[tokio::test]
+async fn several_patches_are_one_upgrade_and_one_rollback() {
+    let mut node = Node::start().await;
+    let first = node.staged("r", &patch("1", "2")).await;
+    let last = node.staged("r", &patch("2", "3")).await;
+    let mut client = node.operator().await;
+    let order = Order::open_through(&mut client, &last, 500, &[&first])
+        .await
+        .unwrap();
+    order.phases(&ALL).await;
+    let steps = order.rest().await;
+    assert_eq!(steps.last().unwrap().phase(), Phase::Resume, "{steps:#?}");
+    assert_eq!(node.releases().await, ("3".into(), "1".into()));
+    let begun = |calls: Vec<String>| {
+        calls
+            .iter()
+            .filter(|call| call.starts_with("begin"))
+            .count()
+    };
+    assert_eq!(begun(node.control.calls()), 1);
+    confirm(&mut client, &last, true).await.unwrap();
+    node.restart().await;
+    let back = rollback(&mut node.operator().await, &last).await.unwrap();
+    assert_eq!(back.outcome(), RollbackOutcome::RolledBack);
+    assert_eq!(node.releases().await, ("1".into(), "1".into()));
+    let kinds: Vec<_> = journal(node.folder.path())
+        .iter()
+        .map(|entry| entry["kind"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "opened").count(), 1);
+}
+
+#[tokio::test]
+async fn patches_that_lead_nowhere_from_what_runs_are_refused_by_what_is_missing() {
+    let node = Node::start().await;
+    let first = node.staged("r", &patch("1", "2")).await;
+    let last = node.staged("r", &patch("3", "4")).await;
+    let mut client = node.operator().await;
+    let refused = Order::open_through(&mut client, &last, 500, &[&first]).await;
+    let (_, failure) = failure(refused.map(drop));
+    assert_eq!(failure.code, "MF0263", "{failure:?}");
+    assert!(
+        failure.what.contains("4 is reached from 3 only"),
+        "{failure:?}"
+    );
+    assert!(failure.refused && !failure.changed);
+}

@@ -52,7 +52,6 @@ impl Draft<'_> {
         steps.extend(self.load_object_code(loading));
         steps.extend(self.applies(When::Before));
         steps.push(Instruction::PointOfNoReturn);
-        steps.extend(self.stops());
         let suspended: Vec<usize> = dependants_first
             .iter()
             .copied()
@@ -74,11 +73,13 @@ impl Draft<'_> {
         if self.direction == Direction::Up {
             steps.extend(code_change);
         }
-        steps.extend(self.supervisors());
         if !suspended.is_empty() {
             let modules = suspended.iter().rev().map(|n| self.name(*n)).collect();
             steps.push(Instruction::Resume { modules });
         }
+        // Trees change behind the switch, where a failure still leads back to what ran, with nothing of it lost but these.
+        steps.extend(self.stops());
+        steps.extend(self.supervisors());
         steps.extend(self.starts());
         for (application, module) in &self.script.configures {
             steps.push(self.configure(application, module));

@@ -8,7 +8,7 @@ use crate::instructions::{AppupInstruction, MAX_INSTRUCTIONS, Relup, UpdateModul
 use crate::limits;
 use crate::manifest::{Manifest, Update};
 use crate::names::ModuleName;
-use crate::plan::{Direction, Instruction, PlanRule, Policy, Subject};
+use crate::plan::{Direction, Instruction, PlanRule, Policy, Purge, Subject};
 use crate::tree::Application;
 
 /// All appups as one script; none when no list of this way is written.
@@ -101,7 +101,11 @@ impl Script {
                     what: change(update, patch),
                     depends: update.depends.clone(),
                     pre_purge: update.pre_purge,
-                    post_purge: update.post_purge,
+                    // The deadline says when those that drain go; the end of the upgrade does not.
+                    post_purge: match update.draining {
+                        Some(_) => Purge::Soft,
+                        None => update.post_purge,
+                    },
                     timeout_ms: update.timeout_ms,
                     ..module(&update.module)
                 };

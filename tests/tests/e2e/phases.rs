@@ -105,6 +105,7 @@ async fn open(
         pause_budget_ms: 5_000,
         prepare_timeout_ms: 60_000,
         on_down_failure: 0,
+        through: Vec::new(),
     };
     let first = UpgradeRequest {
         body: Some(upgrade_request::Body::Open(open)),

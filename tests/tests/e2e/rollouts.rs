@@ -67,6 +67,40 @@ fn a_second_upgrade_after_a_first_then_a_downgrade_by_rollback() {
     assert!(status.out.contains("rolled_back"), "{}", status.out);
 }
 
+/// Beyond 15: nodes that stand on different releases come to one, each by the shortest chain, each in one upgrade, and go
+/// back to where each of them was.
+#[test]
+fn a_chain_of_patches_is_one_upgrade_on_each_node_and_one_rollback() {
+    let fleet = Fleet::start(1);
+    let mut gateway = fleet.gateway(0);
+    gateway.ask("inc", "counter.1");
+    let first = fleet.counter_patch("first", "1.0.0", "2.0.0", "counter_v2.wasm", "null");
+    let second = fleet.counter_patch("second", "2.*", "3.0.0", "counter_v2.wasm", "null");
+    let refused = fleet.apply(&second, "[100%]");
+    assert_ne!(refused.code, 0, "{}", refused.text());
+    assert_eq!(fleet.vsns(0), ("1.0.0".into(), "1.0.0".into()));
+
+    let done = fleet.apply_with(&second, "[100%]", &["--through", &first]);
+    assert_eq!(done.code, 0, "{}", done.text());
+    assert_eq!(fleet.vsns(0), ("3.0.0".into(), "3.0.0".into()));
+    assert_eq!(gateway.ask("inc", "counter.1"), "2");
+    assert_eq!(fleet.state(0, "counter.1")["increment_count"], json!(1));
+
+    let rollout = done
+        .out
+        .lines()
+        .find_map(rollout_of)
+        .expect("events name the rollout");
+    let back = fleet.run(&["rollback", &rollout, "--output", "json"]);
+    assert_eq!(back.code, 0, "{}", back.text());
+    assert_eq!(fleet.vsns(0), ("1.0.0".into(), "1.0.0".into()));
+    assert_eq!(
+        gateway.ask("inc", "counter.1"),
+        "3",
+        "state and connection came along"
+    );
+}
+
 fn rollout_of(line: &str) -> Option<String> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     event["rollout"].as_str().map(ToOwned::to_owned)

@@ -11,6 +11,7 @@ use std::{
 use midflight_patch::{
     Bundle, Digest, KeyFile, Manifest, ModuleEntry, ModuleName, Restart, SCHEMA, Start, Update,
     Vsn, WORLD,
+    plan::Direction,
     ssh_key::{
         LineEnding, PrivateKey,
         private::{Ed25519Keypair, KeypairData},
@@ -69,7 +70,7 @@ fn entry(name: &str, vsn: &str, from: Option<&str>, component: &str) -> ModuleEn
     ModuleEntry {
         name: ModuleName::new(name).unwrap(),
         vsn: Vsn::new(vsn).unwrap(),
-        from: from.map(|from| Vsn::new(from).unwrap()),
+        from: from.map(|from| from.parse().unwrap()),
         update: Update::Advanced,
         extra: Value::Null,
         config: Value::Null,
@@ -105,6 +106,9 @@ pub fn release() -> Bundle {
         applications: Vec::new(),
         listen: Some(vec![8080]),
         connect: None,
+        direction: Direction::Up,
+        instructions: Vec::new(),
+        relup: None,
     };
     bundle(manifest, &components)
 }
@@ -120,7 +124,7 @@ pub fn patch_with(from: &str, to: &str, words: &str) -> Bundle {
     let manifest = Manifest {
         schema: SCHEMA,
         name: "app".into(),
-        from: Some(Vsn::new(from).unwrap()),
+        from: Some(from.parse().unwrap()),
         to: Vsn::new(to).unwrap(),
         world: WORLD.into(),
         modules: vec![entry("counter", to, Some(from), &component)],
@@ -128,6 +132,9 @@ pub fn patch_with(from: &str, to: &str, words: &str) -> Bundle {
         applications: Vec::new(),
         listen: None,
         connect: None,
+        direction: Direction::Up,
+        instructions: Vec::new(),
+        relup: None,
     };
     bundle(manifest, &[component])
 }

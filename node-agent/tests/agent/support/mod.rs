@@ -223,9 +223,21 @@ impl Order {
         key: &pb::Key,
         pause_budget_ms: u32,
     ) -> Result<Self, Status> {
+        Self::open_through(client, key, pause_budget_ms, &[]).await
+    }
+
+    /// The same, with patches that may stand on the way.
+    pub async fn open_through(
+        client: &mut Client,
+        key: &pb::Key,
+        pause_budget_ms: u32,
+        through: &[&pb::Key],
+    ) -> Result<Self, Status> {
+        let through = through.iter().map(|key| key.patch_digest.clone());
         let open = pb::UpgradeOpen {
             key: Some(key.clone()),
             pause_budget_ms,
+            through: through.collect(),
             ..Default::default()
         };
         let (requests, receiver) = mpsc::channel(8);

@@ -195,7 +195,7 @@ impl Target for Values {
     }
 
     fn begin(&self, order: UpgradeOrder) -> Result<Box<dyn Upgrade>, TargetError> {
-        self.0.call(&format!("begin {:?}", order.direction))?;
+        self.0.call(&format!("begin {:?}", order.plan.direction))?;
         let mut state = self.0.state.lock();
         if state.open {
             return Err(TargetError {
@@ -205,9 +205,9 @@ impl Target for Values {
         }
         assert!(
             order
-                .modules
-                .iter()
-                .all(|module| state.blobs.contains_key(&module.blob))
+                .plan
+                .components()
+                .all(|(_, blob)| state.blobs.contains_key(blob))
         );
         state.open = true;
         let control = self.0.clone();
@@ -292,18 +292,20 @@ impl Upgrade for Change {
         self.step("prepare", 1)?;
         let state = self.control.state.lock();
         let mut new = state.actors.clone();
-        for module in &self.order.modules {
+        for module in &self.order.plan.modules {
             for actor in new.iter_mut().filter(|actor| actor.module == module.name) {
-                let number = |vsn: &Vsn| vsn.as_str().parse::<i64>().unwrap();
-                actor.value += 100 * (number(&module.to) - number(&actor.vsn));
-                actor.vsn = module.to.clone();
+                for hop in &module.hops {
+                    let number = |vsn: &Vsn| vsn.as_str().parse::<i64>().unwrap();
+                    actor.value += 100 * (number(&hop.vsn) - number(&actor.vsn));
+                    actor.vsn = hop.vsn.clone();
+                }
             }
         }
         let fails = self
             .order
-            .modules
-            .iter()
-            .any(|module| state.blobs[&module.blob].contains("fails"));
+            .plan
+            .components()
+            .any(|(_, blob)| state.blobs[blob].contains("fails"));
         drop(state);
         if fails {
             self.end();
