@@ -335,7 +335,10 @@ async fn a_rollback_that_fails_somewhere_says_where() {
             rollback_fails: true,
             ..good(2)
         },
-        4 => Script { health, ..good(4) },
+        4 => Script {
+            health: health.clone(),
+            ..good(4)
+        },
         number => good(number),
     });
     let ended = world.apply().await;

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     audit::Audit,
     book::{Book, NamedRelease, State},
-    config::Config,
+    config::{Config, Sys},
     data_dir::DataDir,
     error::Error,
     events::Events,
@@ -41,8 +41,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Agent {
     /// The node's name.
     pub node: String,
-    /// Whether `sys` is on.
-    pub sys: bool,
+    /// How far `sys` is on.
+    pub sys: Sys,
     /// What runs the modules.
     pub target: Arc<dyn Target>,
     pub(crate) book: Book,

@@ -1,11 +1,12 @@
-//! Refused orders in the journal: who asked for what, who had signed, and why it was refused. At most 60 are recorded a
-//! minute, so that a peer who is refused cannot fill the disk; the others are counted.
+//! Who asked for what, in the journal. Refused orders with who had signed and why they were refused: at most 60 a minute,
+//! so that a peer who is refused cannot fill the disk; the others are counted. And every change that `sys` makes, before
+//! it is made.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::{agent::Agent, error::Error, journal::Entry, key::Key, peer::Peer};
+use crate::{agent::Agent, error::Error, journal::Entry, key::Key, peer::Peer, target::Who};
 
 const WINDOW: Duration = Duration::from_secs(60);
 const MOST: u32 = 60;
@@ -37,6 +38,28 @@ impl Audit {
 }
 
 impl Agent {
+    /// Makes a change of `sys` that is in the journal first. Blocks for the disk.
+    pub(crate) fn change<T>(
+        &self,
+        verb: &'static str,
+        who: &Who,
+        peer: &Peer,
+        change: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let subject = who.to_string();
+        self.book.record(&Entry::Sys {
+            verb: verb.to_owned(),
+            subject: subject.clone(),
+            peer: peer.name.clone(),
+        })?;
+        let done = change();
+        let outcome = done.as_ref().map_or_else(Error::code, |_| "done");
+        tracing::info!(verb, subject, peer = peer.name, outcome, "sys");
+        let text = format!("sys {verb} of {subject} by {}: {outcome}", peer.name);
+        self.events.add("actor", text, None, None);
+        done
+    }
+
     /// Records a refusal. Blocks for the disk.
     pub(crate) fn refuse(
         &self,

@@ -41,15 +41,56 @@ pub struct Config {
     /// Where the listeners of actors bind. Default 127.0.0.1.
     #[serde(default = "loopback")]
     pub guest_address: IpAddr,
-    /// Whether single actors may be looked at and changed. Default false.
+    /// Whether actors may be looked at, and changed. Default off.
     #[serde(default)]
-    pub sys: bool,
+    pub sys: Sys,
     /// What the actors may use.
     #[serde(default)]
     pub limits: Limits,
     /// How long SIGTERM waits for mailboxes to run empty. Default 10,000.
     #[serde(default = "ten_seconds")]
     pub drain_ms: Within<0, 3_600_000>,
+}
+
+/// How far `sys` is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sys {
+    /// Everything is refused. Also `false`.
+    #[default]
+    Off,
+    /// How things stand may be asked: status, list, statistics, top, old code.
+    Read,
+    /// Everything. Also `true`.
+    Full,
+}
+
+impl<'de> Deserialize<'de> for Sys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word;
+
+        impl de::Visitor<'_> for Word {
+            type Value = Sys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("off, read or full")
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Sys, E> {
+                Ok(if on { Sys::Full } else { Sys::Off })
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Sys, E> {
+                match word {
+                    "off" | "false" => Ok(Sys::Off),
+                    "read" => Ok(Sys::Read),
+                    "full" | "true" => Ok(Sys::Full),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Word)
+    }
 }
 
 /// The listeners; at least one.
@@ -252,10 +293,27 @@ allowed_signers: allowed_signers
             config.listen.unix.unwrap().path,
             Path::new("/etc/midflight/agent.sock")
         );
-        assert_eq!((config.signers_required.get(), config.sys), (1, false));
+        assert_eq!((config.signers_required.get(), config.sys), (1, Sys::Off));
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.guest_address, loopback());
         assert_eq!(config.drain_ms.get(), 10_000);
+    }
+
+    #[test]
+    fn sys_is_off_for_reading_or_in_full_and_a_boolean_still_means_what_it_did() {
+        let sys = |word: &str| parse(&format!("{GOOD}sys: {word}\n")).map(|config| config.sys);
+        for (word, meant) in [
+            ("off", Sys::Off),
+            ("false", Sys::Off),
+            ("read", Sys::Read),
+            ("full", Sys::Full),
+            ("true", Sys::Full),
+        ] {
+            assert_eq!(sys(word).unwrap(), meant, "{word}");
+        }
+        let (line, _, problem) = place(&format!("{GOOD}sys: some\n"));
+        assert_eq!(line, 8, "{problem}");
+        assert!(problem.contains("off, read or full"), "{problem}");
     }
 
     #[test]

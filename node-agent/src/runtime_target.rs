@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use midflight_patch::{Digest, ModuleName, Release};
-use midflight_proto::agent::v1 as pb;
+use midflight_proto::agent::v1::{self as pb, sys_request::Op};
 use midflight_runtime as rt;
 use midflight_runtime::upgrade::{
     Loaded, Migrated, Opened, Prepared as PreparedStep, Probation, Suspended,
@@ -12,9 +12,10 @@ use midflight_runtime::upgrade::{
 
 use crate::{
     Config, Error,
+    runtime_sys::{Sys, histogram, metrics},
     target::{
-        ActorRef, Health, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack, SysOp,
-        Target, TargetError, TargetStatus, Upgrade, UpgradeOrder,
+        Health, Metrics, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack,
+        Target, TargetError, TargetStatus, Upgrade, UpgradeOrder, Who,
     },
 };
 
@@ -63,7 +64,7 @@ impl RuntimeTarget {
     }
 }
 
-fn error(e: &rt::Error) -> TargetError {
+pub(crate) fn error(e: &rt::Error) -> TargetError {
     use rt::Error as E;
     let subject = match e {
         E::Component { module, .. }
@@ -100,13 +101,6 @@ fn failure(f: &rt::ActorFailure) -> pb::ActorFailure {
         name: f.name.clone(),
         module: f.module.clone(),
         reason: f.reason.clone(),
-    }
-}
-
-fn actor_ref(actor: &ActorRef) -> rt::ActorRef {
-    match actor {
-        ActorRef::Pid(pid) => rt::ActorRef::Pid(*pid),
-        ActorRef::Name(name) => rt::ActorRef::Name(name.clone()),
     }
 }
 
@@ -161,39 +155,17 @@ impl Target for RuntimeTarget {
         }
     }
 
-    fn sys(
-        &self,
-        actor: &ActorRef,
-        op: SysOp,
-        timeout: Duration,
-    ) -> Result<(pb::ActorStatus, Option<String>), TargetError> {
-        let who = actor_ref(actor);
-        let done = match op {
-            SysOp::Status => self.node.status(&who, timeout).map(|s| (s, None)),
-            SysOp::GetState => self
-                .node
-                .get_state(&who, timeout)
-                .and_then(|t| Ok((self.node.status(&who, timeout)?, Some(t)))),
-            SysOp::Suspend => self.node.suspend(&who, timeout).map(|s| (s, None)),
-            SysOp::Resume => self.node.resume(&who, timeout).map(|s| (s, None)),
-            SysOp::ReplaceState(json) => self
-                .node
-                .replace_state(&who, &json, timeout)
-                .and_then(|t| Ok((self.node.status(&who, timeout)?, Some(t)))),
+    fn sys(&self, who: &Who, op: &Op, timeout: Duration) -> Result<pb::SysResponse, TargetError> {
+        let sys = Sys {
+            node: &self.node,
+            mailbox: self.mailbox,
+            timeout,
         };
-        let (status, state) = done.map_err(|e| error(&e))?;
-        let status = pb::ActorStatus {
-            pid: status.pid,
-            name: status.name,
-            module: status.module,
-            vsn: status.vsn,
-            status: status.status.to_owned(),
-            mailbox: status.mailbox,
-            mailbox_bound: self.mailbox,
-            state_bytes: status.state_bytes,
-            events: status.events,
-        };
-        Ok((status, state))
+        sys.run(who, op)
+    }
+
+    fn metrics(&self) -> Metrics {
+        metrics(&self.node)
     }
 
     fn drain(&self, deadline: Duration) -> bool {
@@ -367,6 +339,7 @@ impl Upgrade for RuntimeUpgrade {
                     restarts: h.restarts,
                     parked: h.parked,
                     since_resume: h.since_resume,
+                    pauses: histogram(&h.pauses),
                 }
             }
             _ => Health::default(),

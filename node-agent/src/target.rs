@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use midflight_patch::{Digest, ModuleName, Plan, Release, Vsn};
-use midflight_proto::agent::v1 as pb;
+use midflight_proto::agent::v1::{self as pb, sys_request::Op};
 
 /// Why a target did not do it. `changed` is false while nothing on the node is different from before the call.
 #[derive(Debug, Clone)]
@@ -88,6 +88,8 @@ pub struct Health {
     pub restarts: u64,
     pub parked: u64,
     pub since_resume: Duration,
+    /// Of actors that had events waiting: from the start of suspend until each ran again.
+    pub pauses: Pauses,
 }
 
 /// One transaction. The order of calls is prepare, suspend, load, migrate, resume, then confirm and finish, or rollback;
@@ -140,22 +142,68 @@ pub struct TargetStatus {
     pub dead_letters: u64,
 }
 
-/// Names an actor.
-#[derive(Debug, Clone)]
-pub enum ActorRef {
+/// What a `sys` request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
     Pid(u64),
     Name(String),
+    /// All actors of a module.
+    Module(String),
+    Node,
 }
 
-/// What may be asked of one actor (OTP's `sys`).
-#[derive(Debug, Clone)]
-pub enum SysOp {
-    Status,
-    GetState,
-    Suspend,
-    Resume,
-    /// JSON. A replacement that fails keeps the state.
-    ReplaceState(String),
+impl std::fmt::Display for Who {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "pid {pid}"),
+            Self::Name(name) => write!(f, "{name:?}"),
+            Self::Module(module) => write!(f, "module {module:?}"),
+            Self::Node => f.write_str("the node"),
+        }
+    }
+}
+
+/// What the handlers of one version did since it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionCounts {
+    pub module: String,
+    pub vsn: String,
+    pub events: u64,
+    pub traps: u64,
+    pub errors: u64,
+}
+
+/// The target in numbers. What counts only grows while it lives.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Alive, by status.
+    pub actors: Vec<(&'static str, u64)>,
+    /// Alive, and started again, by module.
+    pub modules: Vec<(String, u64, u64)>,
+    pub versions: Vec<VersionCounts>,
+    pub old_code: Vec<pb::OldCode>,
+    /// Events that wait, in all mailboxes and in the longest.
+    pub mailbox: u64,
+    pub mailbox_max: u64,
+    pub dead_letters: u64,
+    pub overflows: u64,
+    pub unconverted: u64,
+    /// Traces that are kept.
+    pub traces: u64,
+    /// Times that a bound was hit, by the name of the limit.
+    pub bounds: Vec<(&'static str, u64)>,
+    pub actor_pauses: Pauses,
+    pub node_pauses: Pauses,
+}
+
+/// Durations by powers of two: the nth bucket, from 0, counts those below 2ⁿ µs that none before it counts; the last also
+/// counts all longer ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pauses {
+    pub count: u64,
+    pub sum_us: u64,
+    pub max_us: u64,
+    pub buckets: [u64; 32],
 }
 
 /// Runs modules, and changes them.
@@ -176,12 +224,9 @@ pub trait Target: Send + Sync + 'static {
     /// Opens the one upgrade that may be open: between this and the end of `finish` or of a rollback, others are refused.
     fn begin(&self, order: UpgradeOrder) -> Result<Box<dyn Upgrade>, TargetError>;
     fn status(&self) -> TargetStatus;
-    fn sys(
-        &self,
-        actor: &ActorRef,
-        op: SysOp,
-        timeout: Duration,
-    ) -> Result<(pb::ActorStatus, Option<String>), TargetError>;
+    /// OTP's `sys`. The operation is one that fits `who`.
+    fn sys(&self, who: &Who, op: &Op, timeout: Duration) -> Result<pb::SysResponse, TargetError>;
+    fn metrics(&self) -> Metrics;
     /// Stops taking connections, lets mailboxes run empty, then stops everything, within the deadline.
     /// False: the deadline came first.
     fn drain(&self, deadline: Duration) -> bool;

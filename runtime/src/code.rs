@@ -372,6 +372,11 @@ impl CodeServer {
         self.versions.read().get(index as usize)?.clone()
     }
 
+    /// Every version that is not purged.
+    pub(crate) fn versions(&self) -> Vec<Arc<Version>> {
+        self.versions.read().iter().flatten().cloned().collect()
+    }
+
     /// Forgets a version that nobody runs, and its compiled code when no other version shares it.
     pub(crate) fn purge(&self, index: u32) {
         let Some(version) = self

@@ -11,6 +11,7 @@ mod mutants;
 mod actor;
 mod bindings;
 mod boot;
+mod bounds;
 mod cache;
 mod client;
 mod code;
@@ -48,7 +49,7 @@ pub use supervise::{
 pub use sys::{
     ActorRef, ActorStatus, Affected, EventCounts, Filter, MAX_PAGE, MAX_TOP, MAX_TRACES, Metrics,
     ModuleActors, ModuleStatistics, ModuleStatus, Page, Statistics, Switch, Top, TopBy, TopRow,
-    TraceEntry, TraceOrder, TraceReport, Traced,
+    TraceEntry, TraceOrder, TraceReport, Traced, VersionNumbers,
 };
 pub use upgrade::{Direction, OnDownFailure, Order, PauseHistogram, Purge};
 

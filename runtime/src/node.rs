@@ -18,6 +18,7 @@ use crate::{
     Error, Limits,
     actor::{Item, Pause, Run},
     bindings::{Event, RequestError, Response, SocketEvent, Timer},
+    bounds::Bounds,
     code::CodeServer,
     exits::Links,
     groups::Groups,
@@ -60,6 +61,8 @@ pub(crate) struct Counters {
     pub(crate) unconverted: AtomicU64,
     /// What actors asked of sockets that they had given away.
     pub(crate) not_owned: AtomicU64,
+    /// Handlers that passed a bound.
+    pub(crate) bounds: Bounds,
 }
 
 /// What every thread of a node shares.

@@ -322,7 +322,7 @@ impl Worker {
     ) -> After {
         let reason = fault.reason().to_owned();
         if let Some(version) = version {
-            count(version, fault);
+            count(&self.shared, version, fault);
         }
         self.tell_of_failure(pid, body, fault);
         if matches!(fault, Fault::Trap(_)) {
@@ -589,7 +589,7 @@ impl Worker {
     ) -> After {
         let version = self.shared.code.version(body.version);
         if let Some(version) = &version {
-            count(version, &fault);
+            count(&self.shared, version, &fault);
         }
         if let Some(envelope) = work.envelopes.get(work.at) {
             sys::failed(module, pid, body, envelope, fault.reason());
@@ -666,9 +666,12 @@ fn gives(batch: &Batch) -> bool {
     batch.steps.iter().any(|step| step.effects.iter().any(give))
 }
 
-fn count(version: &Version, fault: &Fault) {
+fn count(shared: &Shared, version: &Version, fault: &Fault) {
     let counter = match fault {
-        Fault::Trap(_) => &version.counters.traps,
+        Fault::Trap(reason) => {
+            shared.counters.bounds.note(reason);
+            &version.counters.traps
+        }
         Fault::Error(_) => &version.counters.errors,
     };
     counter.fetch_add(1, Ordering::Relaxed);

@@ -550,4 +550,15 @@ fn the_node_in_numbers_counts_actors_by_status_mailboxes_and_what_was_lost() {
     assert_eq!((metrics.mailbox, metrics.mailbox_max), (10, 10));
     assert_eq!((metrics.overflows, metrics.dead_letters), (2, 2));
     assert_eq!(metrics.modules[0].actors, 4);
+    let error = try_ask(&node, "probe.3", json!({"op": "grow", "bytes": 100_000}));
+    assert!(error.is_err());
+    let metrics = node.metrics();
+    let hit = metrics
+        .bounds
+        .iter()
+        .find(|b| b.0 == "state_bytes")
+        .unwrap();
+    assert_eq!(hit.1, 1);
+    let version = &metrics.versions[0];
+    assert_eq!((version.vsn.clone(), version.traps), (vsn("1.0.0"), 1));
 }

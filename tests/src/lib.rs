@@ -4,6 +4,7 @@
 
 mod fleet;
 mod lines;
+pub mod openmetrics;
 
 pub use fleet::{Done, Fleet, NodeProcess, binary};
 pub use lines::Client;

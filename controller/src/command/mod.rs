@@ -2,11 +2,13 @@
 //! code of [`crate::exit`] or an error of [`crate::error`]; only `main` prints errors.
 
 mod apply;
+mod ask;
 pub(crate) mod demo;
 mod fleet;
 mod history;
 mod inspect;
 mod inventory;
+mod metrics;
 mod nodes;
 mod patch;
 mod pki;
@@ -14,6 +16,7 @@ mod plan;
 mod rollback;
 mod status;
 mod sys;
+mod top;
 
 use std::path::PathBuf;
 
@@ -71,9 +74,13 @@ enum Verb {
     /// Make a private CA and issue certificates.
     #[command(subcommand)]
     Pki(pki::PkiVerb),
-    /// Look at one actor, or change it.
+    /// Look at one actor or the actors of a module, or change them.
     #[command(subcommand)]
     Sys(sys::SysVerb),
+    /// Show the busiest actors of nodes, live: by mailbox, messages, traps or state. q or Ctrl-C ends it.
+    Top(top::TopArgs),
+    /// Print nodes in numbers, as OpenMetrics text.
+    Metrics(metrics::MetricsArgs),
     /// Start a fleet of agents on this machine and patch it, well and badly, while clients are connected.
     Demo(demo::DemoArgs),
 }
@@ -129,6 +136,8 @@ pub fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Patch(verb) => patch::run(&verb, format),
         Verb::Pki(verb) => pki::run(&verb, format),
         Verb::Sys(verb) => block_on(sys::run(verb, format)),
+        Verb::Top(args) => block_on(top::run(args, format)),
+        Verb::Metrics(args) => block_on(metrics::run(args, format)),
         Verb::Demo(args) => block_on(demo::run(args, format)),
     }
 }

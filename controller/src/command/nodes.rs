@@ -10,7 +10,7 @@ use crate::engine::survey;
 use crate::engine::words::Phase;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::Format;
+use crate::output::{Format, table};
 use crate::plan;
 use crate::transport::CallError;
 
@@ -128,27 +128,6 @@ fn row(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> [String;
     ]
 }
 
-/// Columns as wide as their widest cell; the last is not padded.
-fn table(rows: &[[String; 6]]) -> String {
-    let mut widths = [0; 6];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 fn as_json(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> serde_json::Value {
     let node = match answer {
         Ok(node) => node,
@@ -161,7 +140,7 @@ fn as_json(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> serd
     };
     let upgrade = node.upgrade.as_ref().map(|upgrade| {
         let key = upgrade.key.clone().unwrap_or_default();
-        let health = upgrade.health.unwrap_or_default();
+        let health = upgrade.health.clone().unwrap_or_default();
         json!({
             "rollout": key.rollout_id, "patch": key.patch_digest, "attempt": key.attempt,
             "state": upgrade_state(upgrade.state()), "from": release(&upgrade.from), "to": release(&upgrade.to),

@@ -1,30 +1,29 @@
-//! `midflight sys`: one actor of one node, looked at or changed, as OTP's `sys` module does. Agents refuse it unless their
-//! configuration turns it on, and states are shown to certificates of the role debugger alone.
+//! `midflight sys`: one actor or all actors of a module, on one node or several, looked at or changed, as OTP's `sys` module
+//! does. Agents refuse it unless their configuration turns it on; what changes actors or shows what they hold takes a
+//! certificate of the role debugger.
 
 use clap::{Args, Subcommand};
-use midflight_proto::agent::v1::{self as pb, sys_request};
-use serde_json::json;
+use midflight_proto::agent::v1::{
+    self as pb,
+    sys_request::{Actor, Op},
+};
 
-use crate::command::fleet::FleetArgs;
-use crate::command::{print, print_json};
-use crate::engine::link::Link;
+use crate::command::ask::{Answers, NodesArgs};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::{Format, count};
-use crate::plan;
-use crate::policy::{Span, Timeouts};
-use crate::transport::Target;
+use crate::output::{Format, sys as show};
+use crate::policy::Span;
 
 #[derive(Debug, Subcommand)]
 pub enum SysVerb {
-    /// Show module, vsn, status and mailbox of an actor.
-    Status(ActorArgs),
+    /// Show module, vsn, status and mailbox of an actor, or how the actors of a module stand.
+    Status(WhoArgs),
     /// Show the state of an actor as JSON.
     GetState(ActorArgs),
-    /// Stop an actor at a message boundary; its mailbox keeps filling.
-    Suspend(ActorArgs),
-    /// Let a suspended actor go on.
-    Resume(ActorArgs),
+    /// Stop actors at a message boundary; their mailboxes keep filling.
+    Suspend(WhoArgs),
+    /// Let suspended actors go on.
+    Resume(WhoArgs),
     /// Replace the state of an actor, and show the new one.
     ReplaceState {
         #[command(flatten)]
@@ -33,114 +32,263 @@ pub enum SysVerb {
         #[arg(value_name = "JSON")]
         state: String,
     },
+    /// Count events, messages and errors; without --on and --off, show the counts.
+    Statistics {
+        #[command(flatten)]
+        who: WhoArgs,
+        #[command(flatten)]
+        switch: SwitchArgs,
+    },
+    /// Note events and what comes of them in a ring; without --on and --off, show the ring.
+    Trace {
+        #[command(flatten)]
+        who: WhoArgs,
+        #[command(flatten)]
+        switch: SwitchArgs,
+        #[command(flatten)]
+        order: TraceArgs,
+    },
+    /// End actors: their terminate runs, and their supervisors act on it.
+    Terminate {
+        #[command(flatten)]
+        who: WhoArgs,
+        /// What supervisors and watchers hear; normal and shutdown restart no transient actor.
+        #[arg(long, default_value = "shutdown")]
+        reason: String,
+    },
+    /// List actors.
+    List(ListArgs),
+    /// Say who runs old code, and since when.
+    OldCode(NodesArgs),
+}
+
+/// One actor.
+#[derive(Debug, Args)]
+pub struct ActorArgs {
+    #[command(flatten)]
+    nodes: NodesArgs,
+    /// The actor's name, or its pid as a number.
+    actor: String,
+}
+
+/// One actor, or all of a module.
+#[derive(Debug, Args)]
+pub struct WhoArgs {
+    #[command(flatten)]
+    nodes: NodesArgs,
+    /// The actor's name, or its pid as a number.
+    #[arg(required_unless_present = "module", conflicts_with = "module")]
+    actor: Option<String>,
+    /// All actors of this module instead.
+    #[arg(long, short, value_name = "MODULE")]
+    module: Option<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct ActorArgs {
-    /// The node's name in the inventory.
-    node: String,
-    /// The actor's name, or its pid as a number.
-    actor: String,
-    /// How long the actor may take to be at a message boundary.
-    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = str::parse::<Span>)]
-    timeout: Span,
+pub struct SwitchArgs {
+    /// Begin, from nothing.
+    #[arg(long)]
+    on: bool,
+    /// End, and show what there was.
+    #[arg(long, conflicts_with = "on")]
+    off: bool,
+}
+
+impl SwitchArgs {
+    fn switch(&self) -> pb::SysSwitch {
+        match (self.on, self.off) {
+            (true, _) => pb::SysSwitch::On,
+            (_, true) => pb::SysSwitch::Off,
+            _ => pb::SysSwitch::Get,
+        }
+    }
+}
+
+/// What a trace keeps, and when it ends by itself.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// One in so many events, at most 1,000,000.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "on", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    sample: u32,
+    /// Entries kept, at most 4,096; the oldest give way.
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "on", value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    entries: u32,
+    /// Bytes kept of each body, at most 4,096.
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "on", value_parser = clap::value_parser!(u32).range(0..=4_096))]
+    body_bytes: u32,
+    /// Events until it ends by itself, at most 1,000,000.
+    #[arg(long, value_name = "N", default_value_t = 10_000, requires = "on", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    events: u64,
+    /// Time until it ends by itself, at most 1h.
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", requires = "on", value_parser = str::parse::<Span>)]
+    time: Span,
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
     #[command(flatten)]
-    fleet: FleetArgs,
+    nodes: NodesArgs,
+    /// Only actors of this module.
+    #[arg(
+        long,
+        short,
+        value_name = "MODULE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    module: String,
+    /// Only actors on this vsn.
+    #[arg(
+        long,
+        value_name = "VSN",
+        default_value = "",
+        hide_default_value = true
+    )]
+    vsn: String,
+    /// Only actors that are so: waiting, running, suspended, parked or held.
+    #[arg(long, value_name = "STATUS", default_value = "", hide_default_value = true, value_parser = ["", "waiting", "running", "suspended", "parked", "held"])]
+    status: String,
+    /// At most so many of each node.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+}
+
+/// The most that an agent puts into one page.
+const PAGE: u64 = 1_000;
+
+fn actor(text: &str) -> Actor {
+    text.parse()
+        .map_or_else(|_| Actor::Name(text.to_owned()), Actor::Pid)
+}
+
+impl WhoArgs {
+    fn parts(self) -> (NodesArgs, Option<Actor>) {
+        let module = self.module.map(Actor::Module);
+        let who = module.or_else(|| self.actor.as_deref().map(actor));
+        (self.nodes, who)
+    }
+}
+
+impl ActorArgs {
+    fn parts(self) -> (NodesArgs, Option<Actor>) {
+        (self.nodes, Some(actor(&self.actor)))
+    }
 }
 
 pub async fn run(verb: SysVerb, format: Format) -> Result<Exit, Error> {
-    use sys_request::Op;
-
-    let (args, op) = match verb {
-        SysVerb::Status(args) => (args, Op::Status(pb::SysStatus {})),
-        SysVerb::GetState(args) => (args, Op::GetState(pb::SysGetState {})),
-        SysVerb::Suspend(args) => (args, Op::Suspend(pb::SysSuspend {})),
-        SysVerb::Resume(args) => (args, Op::Resume(pb::SysResume {})),
-        SysVerb::ReplaceState { actor, state } => {
-            let state = if state == "-" {
-                std::io::read_to_string(std::io::stdin())
-                    .map_err(Error::io("read", std::path::Path::new("stdin")))?
-            } else {
-                state
-            };
-            (actor, Op::ReplaceState(pb::SysReplaceState { state }))
+    let ((nodes, who), op, changes) = match verb {
+        SysVerb::List(args) => return list(args, format).await,
+        SysVerb::OldCode(nodes) => {
+            let answers = ask(&nodes, None, Op::OldCode(pb::SysOldCode {}), false).await?;
+            return answers.show_rows(format, "old_code", show::OLD_CODE, show::old_code);
         }
-    };
-    let inventory = args.fleet.inventory.load()?;
-    let mut targets = plan::targets(&inventory, &args.node, true)?;
-    let target: Target = match (targets.pop(), targets.is_empty()) {
-        (Some(target), true) => target,
-        _ => {
-            let problem = format!(
-                "{:?} names {} nodes, and an actor is on one",
-                args.node,
-                targets.len() + 1
-            );
-            return Err(Error::Usage {
-                problem,
-                hint: "name one node",
+        SysVerb::Status(who) => (who.parts(), Op::Status(pb::SysStatus {}), false),
+        SysVerb::GetState(one) => (one.parts(), Op::GetState(pb::SysGetState {}), false),
+        SysVerb::Suspend(who) => (who.parts(), Op::Suspend(pb::SysSuspend {}), true),
+        SysVerb::Resume(who) => (who.parts(), Op::Resume(pb::SysResume {}), true),
+        SysVerb::ReplaceState { actor: one, state } => {
+            let op = Op::ReplaceState(pb::SysReplaceState {
+                state: read(state)?,
             });
+            (one.parts(), op, true)
+        }
+        SysVerb::Statistics { who, switch } => {
+            let changes = switch.on || switch.off;
+            let op = Op::Statistics(pb::SysStatistics {
+                switch: switch.switch().into(),
+            });
+            (who.parts(), op, changes)
+        }
+        SysVerb::Trace { who, switch, order } => {
+            let changes = switch.on || switch.off;
+            let op = Op::Trace(pb::SysTrace {
+                switch: switch.switch().into(),
+                sample: order.sample,
+                entries: order.entries,
+                body_bytes: Some(order.body_bytes),
+                events: order.events,
+                time_ms: order.time.millis(),
+            });
+            (who.parts(), op, changes)
+        }
+        SysVerb::Terminate { who, reason } => {
+            let op = Op::Terminate(pb::SysTerminate { reason });
+            (who.parts(), op, true)
         }
     };
-    let actor = match args.actor.parse() {
-        Ok(pid) => sys_request::Actor::Pid(pid),
-        Err(_) => sys_request::Actor::Name(args.actor.clone()),
-    };
-    let request = pb::SysRequest {
-        actor: Some(actor),
-        timeout_ms: args.timeout.millis(),
-        op: Some(op),
-    };
-    let connect = Timeouts::default().connect.get();
-    let link = Link::new(target, args.fleet.pki.transport()?, connect);
-    let answer = link
-        .once(connect * 2 + args.timeout.get(), |agent| async move {
-            agent.sys(request).await
-        })
-        .await;
-    let answer = answer.map_err(|source| Error::Node {
-        node: link.target().name.clone(),
-        source,
-    })?;
-    show(&answer, format)?;
-    Ok(Exit::OK)
+    let about = op.clone();
+    let answers = ask(&nodes, who, op, changes).await?;
+    answers.show(format, show::json, |answer| show::text(&about, answer))
 }
 
-fn show(answer: &pb::SysResponse, format: Format) -> Result<(), Error> {
-    let status = answer.status.as_ref();
-    if format == Format::Json {
-        let status = status.map(|actor| {
-            json!({
-                "pid": actor.pid, "name": actor.name, "module": actor.module, "vsn": actor.vsn, "status": actor.status,
-                "mailbox": actor.mailbox, "mailbox_bound": actor.mailbox_bound, "state_bytes": actor.state_bytes,
-                "events": actor.events,
-            })
-        });
-        // What is no JSON, which an agent should not send, is shown as text.
-        let state = (!answer.state.is_empty())
-            .then(|| serde_json::from_str(&answer.state).unwrap_or_else(|_| json!(answer.state)));
-        return print_json(&json!({"status": status, "state": state}));
-    }
-    if !answer.state.is_empty() {
-        return print(&format!("{}\n", answer.state));
-    }
-    let Some(actor) = status else {
-        return print("done\n");
+async fn ask(
+    nodes: &NodesArgs,
+    actor: Option<Actor>,
+    op: Op,
+    changes: bool,
+) -> Result<Answers<pb::SysResponse>, Error> {
+    let request = pb::SysRequest {
+        actor,
+        timeout_ms: nodes.timeout.millis(),
+        op: Some(op),
     };
-    print(&format!(
-        "pid {}  name {}  {} {}  {}\nmailbox {} of {}  state {}  {} handled\n",
-        actor.pid,
-        if actor.name.is_empty() {
-            "-"
-        } else {
-            &actor.name
-        },
-        actor.module,
-        actor.vsn,
-        actor.status,
-        actor.mailbox,
-        actor.mailbox_bound,
-        count(actor.state_bytes, "byte"),
-        count(actor.events, "event")
-    ))
+    nodes
+        .ask(changes, |agent| {
+            let request = request.clone();
+            async move { agent.sys(request).await }
+        })
+        .await
+}
+
+fn read(state: String) -> Result<String, Error> {
+    if state != "-" {
+        return Ok(state);
+    }
+    std::io::read_to_string(std::io::stdin())
+        .map_err(Error::io("read", std::path::Path::new("stdin")))
+}
+
+/// Pages are asked for until the limit is reached; a node that fails halfway is a node that failed.
+async fn list(args: ListArgs, format: Format) -> Result<Exit, Error> {
+    let (timeout_ms, limit) = (args.nodes.timeout.millis(), args.limit);
+    let list = pb::SysList {
+        module: args.module,
+        vsn: args.vsn,
+        status: args.status,
+        ..pb::SysList::default()
+    };
+    let answers = args.nodes.ask(false, |agent| {
+        let list = list.clone();
+        async move {
+            let mut all = pb::SysResponse::default();
+            let mut cursor = Some(0);
+            while let (Some(from), left @ 1..) = (cursor, limit - all.actors.len() as u64) {
+                let page = pb::SysList {
+                    cursor: from,
+                    // At most 1,000.
+                    limit: left.min(PAGE) as u32,
+                    ..list.clone()
+                };
+                let request = pb::SysRequest {
+                    actor: None,
+                    timeout_ms,
+                    op: Some(Op::List(page)),
+                };
+                let answer = agent.sys(request).await?;
+                all.actors.extend(answer.actors);
+                cursor = answer.next_cursor;
+            }
+            all.next_cursor = cursor;
+            Ok(all)
+        }
+    });
+    let answers = answers.await?;
+    for (node, answer) in answers.good() {
+        if answer.next_cursor.is_some() {
+            crate::command::tell(&format!(
+                "{node}: there are more; see --limit and the filters"
+            ));
+        }
+    }
+    answers.show_rows(format, "actors", show::ACTORS, show::actors)
 }

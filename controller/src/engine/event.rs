@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::id::RolloutId;
+use crate::engine::pauses::Pauses;
 use crate::engine::words::{Outcome, Phase, RolloutState, Status, WaveStage};
 use crate::exit::Exit;
 
@@ -228,6 +229,9 @@ pub struct Health {
     pub restarts: u64,
     /// Actors that hold a failed event.
     pub parked: u64,
+    /// How long actors with events waiting had to wait.
+    #[serde(skip_serializing_if = "Pauses::is_empty")]
+    pub pauses: Pauses,
 }
 
 impl std::ops::AddAssign for Health {
@@ -237,6 +241,7 @@ impl std::ops::AddAssign for Health {
         self.errors = self.errors.saturating_add(other.errors);
         self.restarts = self.restarts.saturating_add(other.restarts);
         self.parked = self.parked.saturating_add(other.parked);
+        self.pauses += other.pauses;
     }
 }
 

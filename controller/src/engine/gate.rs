@@ -37,6 +37,7 @@ mod tests {
             errors: 2,
             restarts: 1,
             parked: 4,
+            ..Health::default()
         };
         let table: &[(&[Gate], usize)] = &[
             (&[], 0),

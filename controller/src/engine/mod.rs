@@ -9,6 +9,7 @@ pub mod id;
 pub mod link;
 pub mod moves;
 pub mod node;
+pub mod pauses;
 pub mod payload;
 pub mod rollout;
 pub mod survey;

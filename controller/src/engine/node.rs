@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::engine::event::{Cause, Health, RollbackCounts};
 use crate::engine::link::Link;
+use crate::engine::pauses::Pauses;
 use crate::engine::payload::Payload;
 use crate::engine::rollout::{Back, Checked, Upgraded};
 use crate::engine::words::{Phase, Status};
@@ -321,13 +322,15 @@ pub async fn check(link: &Link, order: &Order) -> Checked {
     };
     match status.state() {
         pb::UpgradeState::Probation | pb::UpgradeState::Confirmed => {
-            let health = status.health.unwrap_or_default();
+            let health = status.health.clone().unwrap_or_default();
+            let pauses = health.pauses.unwrap_or_default();
             Checked::Health(Health {
                 events: health.events,
                 traps: health.traps,
                 errors: health.errors,
                 restarts: health.restarts,
                 parked: health.parked,
+                pauses: Pauses::new(pauses.max_us, &pauses.buckets),
             })
         }
         _ => Checked::Restarted(restarted(&described)),

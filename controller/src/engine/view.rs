@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::engine::event::{
     Cause, Event, Fact, Health, Owner, PauseMs, Planned, RollbackCounts, Summary,
 };
+use crate::engine::pauses::Pauses;
 use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
 use crate::exit::Exit;
 
@@ -279,6 +280,16 @@ impl View {
             p99: ms(rank(99)),
             max: ms(pauses[last]),
         })
+    }
+
+    /// How long actors with events waiting had to wait, as the gates of the waves found it.
+    #[must_use]
+    pub fn actor_pauses(&self) -> Pauses {
+        let mut all = Pauses::default();
+        for (_, health) in self.waves.iter().filter_map(|wave| wave.gate) {
+            all += health.pauses;
+        }
+        all
     }
 
     /// What it came to, as of the last event.

@@ -4,7 +4,10 @@
 mod bars;
 mod json;
 mod lines;
+pub mod screen;
 mod summary;
+pub mod sys;
+mod table;
 
 use std::io::IsTerminal as _;
 
@@ -15,6 +18,7 @@ use crate::engine::view::View;
 pub use json::Json;
 pub use lines::Lines;
 pub use summary::summary;
+pub use table::{plain, table};
 
 /// How output is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

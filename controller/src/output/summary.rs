@@ -46,6 +46,19 @@ fn write(id: &RolloutId, view: &View, out: &mut String) -> fmt::Result {
             pauses.p50, pauses.p99, pauses.max
         )?;
     }
+    let actors = view.actor_pauses();
+    if !actors.is_empty() {
+        // Pauses are far below 2^52 microseconds.
+        let ms = |micros: u64| micros as f64 / 1_000.0;
+        writeln!(
+            out,
+            "  {} had events waiting: pause p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+            count(actors.count(), "actor"),
+            ms(actors.percentile_us(50)),
+            ms(actors.percentile_us(99)),
+            ms(actors.max_us())
+        )?;
+    }
     let rolled: Vec<_> = view.nodes.iter().filter_map(|node| node.rollback).collect();
     if !rolled.is_empty() {
         let sum = |of: fn(&RollbackCounts) -> u64| rolled.iter().map(of).sum::<u64>();

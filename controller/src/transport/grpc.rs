@@ -141,6 +141,11 @@ impl Agent for GrpcAgent {
         let mut client = self.client.clone();
         async move { answer(client.sys(request).await) }.boxed()
     }
+
+    fn metrics(&self) -> BoxFuture<'_, Result<pb::MetricsResponse, CallError>> {
+        let mut client = self.client.clone();
+        async move { answer(client.metrics(pb::MetricsRequest {}).await) }.boxed()
+    }
 }
 
 /// A stream to the agent. The compiler cannot prove a call with the boxed stream itself `Send` (rust-lang/rust#102211).

@@ -313,7 +313,7 @@ impl Agent for Connection {
                 .map(|(key, upgrade)| pb::UpgradeStatus {
                     key: Some(key.clone()),
                     state: (*upgrade).into(),
-                    health: Some(self.node.script.health),
+                    health: Some(self.node.script.health.clone()),
                     pause_us: 800,
                     ..pb::UpgradeStatus::default()
                 });
@@ -431,6 +431,15 @@ impl Agent for Connection {
             ..Default::default()
         };
         async move { Err(CallError::Failed(Box::new(failure))) }.boxed()
+    }
+
+    fn metrics(&self) -> BoxFuture<'_, Result<pb::MetricsResponse, CallError>> {
+        async move {
+            Ok(pb::MetricsResponse {
+                text: "# EOF\n".to_owned(),
+            })
+        }
+        .boxed()
     }
 }
 

@@ -93,8 +93,10 @@ pub trait Agent: Send + Sync + 'static {
         &self,
         request: pb::RollbackRequest,
     ) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>>;
-    /// Looks at or changes one actor.
+    /// Looks at or changes one actor, or the actors of a module.
     fn sys(&self, request: pb::SysRequest) -> BoxFuture<'_, Result<pb::SysResponse, CallError>>;
+    /// The node in numbers.
+    fn metrics(&self) -> BoxFuture<'_, Result<pb::MetricsResponse, CallError>>;
 }
 
 /// What an upgrade reports, until its end.

@@ -317,7 +317,7 @@ impl State {
             Entry::Aborted { key, failure } => {
                 self.change(key, |record| record.stand = Stand::Aborted(failure.clone()))?
             }
-            Entry::Refused { .. } => {}
+            Entry::Refused { .. } | Entry::Sys { .. } => {}
         }
         Ok(())
     }

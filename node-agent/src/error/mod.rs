@@ -181,6 +181,13 @@ pub enum Error {
         node: String,
     },
 
+    /// `sys` is on for looking alone.
+    #[error("sys is read-only on node {node}")]
+    SysReadOnly {
+        /// This node.
+        node: String,
+    },
+
     /// A patch was opened that is not completely staged.
     #[error("patch {patch} is not completely staged on this node")]
     NotStaged {

@@ -31,6 +31,7 @@ impl Error {
             Self::Request { .. } => "MF0415",
             Self::Forbidden { .. } => "MF0416",
             Self::SysOff { .. } => "MF0417",
+            Self::SysReadOnly { .. } => "MF0440",
             Self::NotStaged { .. } => "MF0418",
             Self::Held { .. } => "MF0419",
             Self::PhaseOrder { .. } => "MF0420",
@@ -70,6 +71,7 @@ impl Error {
             Self::Request { .. } => "correct the request",
             Self::Forbidden { .. } => "ask whoever issues certificates",
             Self::SysOff { .. } => "it is turned on in the node's configuration",
+            Self::SysReadOnly { .. } => "the node's configuration has sys: read; full allows it",
             Self::NotStaged { .. } => "stage it first",
             Self::Held { .. } => "wait until that rollout has finished or was rolled back on this node",
             Self::PhaseOrder { .. } => "open the phases in order: prepare, suspend, load, migrate, resume",
@@ -112,9 +114,10 @@ impl Error {
                 Code::InvalidArgument
             }
             Self::Patch { source, .. } if is_about_signatures(source) => Code::PermissionDenied,
-            Self::TooFewSigners { .. } | Self::Forbidden { .. } | Self::SysOff { .. } => {
-                Code::PermissionDenied
-            }
+            Self::TooFewSigners { .. }
+            | Self::Forbidden { .. }
+            | Self::SysOff { .. }
+            | Self::SysReadOnly { .. } => Code::PermissionDenied,
             Self::Patch { .. }
             | Self::NotStaged { .. }
             | Self::Held { .. }
@@ -142,6 +145,7 @@ impl Error {
             | Self::Request { .. }
             | Self::Forbidden { .. }
             | Self::SysOff { .. }
+            | Self::SysReadOnly { .. }
             | Self::NotStaged { .. }
             | Self::Held { .. }
             | Self::PhaseOrder { .. }

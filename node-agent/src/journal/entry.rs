@@ -61,6 +61,12 @@ pub enum Entry {
     RollbackFailed { key: Key, failure: FailureNote },
     /// A transaction ended before resume.
     Aborted { key: Key, failure: FailureNote },
+    /// `sys` is about to change an actor, or all of a module.
+    Sys {
+        verb: String,
+        subject: String,
+        peer: String,
+    },
     /// An order was refused. `suppressed` counts refusals before it that were too many to record.
     Refused {
         order: String,

@@ -7,7 +7,7 @@ use midflight_proto::agent::v1 as pb;
 use crate::{
     agent::{Agent, VERSION},
     book::{Record, clock_ns},
-    target::{Health, ModuleStatus},
+    target::{Health, ModuleStatus, Pauses},
 };
 
 /// Blocks for the target.
@@ -66,6 +66,17 @@ fn health_to_pb(health: Health) -> pb::Health {
         restarts: health.restarts,
         parked: health.parked,
         since_resume_ms: millis(health.since_resume),
+        pauses: (health.pauses.count > 0).then(|| pauses(&health.pauses)),
+    }
+}
+
+fn pauses(pauses: &Pauses) -> pb::PauseHistogram {
+    let used = pauses.buckets.iter().rposition(|count| *count > 0);
+    pb::PauseHistogram {
+        count: pauses.count,
+        sum_us: pauses.sum_us,
+        max_us: pauses.max_us,
+        buckets: pauses.buckets[..used.map_or(0, |last| last + 1)].to_vec(),
     }
 }
 

@@ -175,6 +175,18 @@ impl NodeAgent for Service {
             .map_err(|error| error.status(pb::Phase::Unspecified, false))
     }
 
+    async fn metrics(
+        &self,
+        request: Request<pb::MetricsRequest>,
+    ) -> Result<Response<pb::MetricsResponse>, Status> {
+        self.peer(request.extensions(), Right::Read, "metrics")
+            .await?;
+        let numbers = self.numbers().await;
+        numbers
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Unspecified, false))
+    }
+
     async fn watch_events(
         &self,
         request: Request<pb::WatchEventsRequest>,

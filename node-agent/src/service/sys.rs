@@ -1,24 +1,59 @@
-//! One actor, looked at or changed. Everything here is refused unless the configuration turns it on; beyond an actor's
-//! status it takes a debugger.
+//! One actor, a module or the node, looked at or changed. What may be asked follows from two things: the configuration,
+//! which turns `sys` off, on for looking, or on in full; and the peer's role. What changes an actor is in the journal
+//! before it is done.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use midflight_proto::agent::v1::{self as pb, sys_request};
+use midflight_proto::agent::v1::{
+    self as pb,
+    sys_request::{Actor, Op},
+};
 
 use super::Service;
 use crate::{
+    agent::Agent,
+    config::Sys,
     error::Error,
     peer::{Peer, Right},
-    target::{ActorRef, SysOp},
+    target::Who,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What an operation does: nothing that lasts, or the verb that the journal has.
+enum Effect {
+    /// Shows how things stand, and no state, no message.
+    Look,
+    /// Shows what actors hold or say.
+    Read,
+    Change(&'static str),
+}
+
+fn effect(op: &Op) -> Effect {
+    let switched = |switch, verb| match switch {
+        pb::SysSwitch::On | pb::SysSwitch::Off => Effect::Change(verb),
+        pb::SysSwitch::Unspecified | pb::SysSwitch::Get => Effect::Read,
+    };
+    match op {
+        Op::Status(_) | Op::List(_) | Op::Top(_) | Op::OldCode(_) => Effect::Look,
+        Op::Statistics(order) => match switched(order.switch(), "statistics") {
+            Effect::Read => Effect::Look,
+            change => change,
+        },
+        Op::Trace(order) => switched(order.switch(), "trace"),
+        Op::GetState(_) => Effect::Read,
+        Op::Suspend(_) => Effect::Change("suspend"),
+        Op::Resume(_) => Effect::Change("resume"),
+        Op::ReplaceState(_) => Effect::Change("replace_state"),
+        Op::Terminate(_) => Effect::Change("terminate"),
+    }
+}
+
 /// What a request needs.
 pub(super) fn right(request: &pb::SysRequest) -> Right {
-    match request.op {
-        Some(sys_request::Op::Status(_)) => Right::Read,
+    match request.op.as_ref().map(effect) {
+        Some(Effect::Look) => Right::Read,
         _ => Right::Debug,
     }
 }
@@ -29,47 +64,115 @@ impl Service {
         peer: Peer,
         request: pb::SysRequest,
     ) -> Result<pb::SysResponse, Error> {
-        if !self.agent.sys {
-            return Err(Error::SysOff {
-                node: self.agent.node.clone(),
-            });
+        let node = || self.agent.node.clone();
+        if self.agent.sys == Sys::Off {
+            return Err(Error::SysOff { node: node() });
         }
-        let missing = |field| Error::Request {
+        let wrong = |field, problem: &str| Error::Request {
             field,
-            problem: "is missing".to_owned(),
+            problem: problem.to_owned(),
         };
-        let actor = match request.actor.ok_or_else(|| missing("actor"))? {
-            sys_request::Actor::Pid(pid) => ActorRef::Pid(pid),
-            sys_request::Actor::Name(name) => ActorRef::Name(name),
-        };
-        let (op, change) = match request.op.ok_or_else(|| missing("op"))? {
-            sys_request::Op::Status(_) => (SysOp::Status, None),
-            sys_request::Op::GetState(_) => (SysOp::GetState, None),
-            sys_request::Op::Suspend(_) => (SysOp::Suspend, Some("suspend")),
-            sys_request::Op::Resume(_) => (SysOp::Resume, Some("resume")),
-            sys_request::Op::ReplaceState(new) => {
-                (SysOp::ReplaceState(new.state), Some("replace_state"))
+        let op = request.op.ok_or_else(|| wrong("op", "is missing"))?;
+        let effect = effect(&op);
+        if self.agent.sys == Sys::Read && !matches!(effect, Effect::Look) {
+            return Err(Error::SysReadOnly { node: node() });
+        }
+        let of_node = matches!(op, Op::List(_) | Op::Top(_) | Op::OldCode(_));
+        let who = match request.actor {
+            None if of_node => Who::Node,
+            Some(_) if of_node => {
+                return Err(wrong("actor", "is set, and this is about the whole node"));
             }
+            None => return Err(wrong("actor", "is missing")),
+            Some(Actor::Pid(pid)) => Who::Pid(pid),
+            Some(Actor::Name(name)) => Who::Name(name),
+            Some(Actor::Module(_)) if matches!(op, Op::GetState(_) | Op::ReplaceState(_)) => {
+                return Err(wrong("actor", "is a module, and a state is of one actor"));
+            }
+            Some(Actor::Module(module)) => Who::Module(module),
         };
         let timeout = super::orders::millis_or(request.timeout_ms, TIMEOUT).min(MAX_TIMEOUT);
-        let work = move |agent: &std::sync::Arc<crate::agent::Agent>| {
-            let answer = agent.target.sys(&actor, op, timeout)?;
-            if let Some(change) = change {
-                agent.events.add(
-                    "actor",
-                    format!("sys {change} of {actor:?} by {}", peer.name),
-                    None,
-                    None,
-                );
+        let work = move |agent: &Arc<Agent>| match effect {
+            Effect::Change(verb) => agent.change(verb, &who, &peer, || {
+                agent.target.sys(&who, &op, timeout).map_err(Error::from)
+            }),
+            Effect::Look | Effect::Read => {
+                agent.target.sys(&who, &op, timeout).map_err(Error::from)
             }
-            Ok(answer)
         };
-        let (status, state) = self
-            .blocking::<Result<_, Error>>("sys request", work)
-            .await??;
-        Ok(pb::SysResponse {
-            status: Some(status),
-            state: state.unwrap_or_default(),
+        self.blocking("sys request", work).await?
+    }
+
+    pub(super) async fn numbers(&self) -> Result<pb::MetricsResponse, Error> {
+        self.blocking("metrics", |agent| {
+            let state = agent.book.state();
+            let release = state
+                .current
+                .as_ref()
+                .map(|named| (named.release.name.clone(), named.release.vsn.to_string()));
+            let numbers = crate::openmetrics::Numbers {
+                node: &agent.node,
+                version: crate::agent::VERSION,
+                release: release
+                    .as_ref()
+                    .map(|(name, vsn)| (name.as_str(), vsn.as_str())),
+                uptime: agent.started.elapsed(),
+                target: &agent.target.metrics(),
+            };
+            pb::MetricsResponse {
+                text: crate::openmetrics::render(&numbers),
+            }
         })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_looking_is_for_every_role() {
+        let request = |op| pb::SysRequest {
+            op: Some(op),
+            ..pb::SysRequest::default()
+        };
+        let statistics = |switch: pb::SysSwitch| {
+            Op::Statistics(pb::SysStatistics {
+                switch: switch.into(),
+            })
+        };
+        let trace = |switch: pb::SysSwitch| {
+            Op::Trace(pb::SysTrace {
+                switch: switch.into(),
+                ..pb::SysTrace::default()
+            })
+        };
+        let look = [
+            Op::Status(pb::SysStatus {}),
+            Op::List(pb::SysList::default()),
+            Op::Top(pb::SysTop::default()),
+            Op::OldCode(pb::SysOldCode {}),
+            statistics(pb::SysSwitch::Get),
+            statistics(pb::SysSwitch::Unspecified),
+        ];
+        for op in look {
+            assert_eq!(right(&request(op)), Right::Read);
+        }
+        let debug = [
+            Op::GetState(pb::SysGetState {}),
+            Op::Suspend(pb::SysSuspend {}),
+            Op::Terminate(pb::SysTerminate::default()),
+            statistics(pb::SysSwitch::On),
+            trace(pb::SysSwitch::Get),
+            trace(pb::SysSwitch::On),
+        ];
+        for op in debug {
+            assert_eq!(right(&request(op)), Right::Debug);
+        }
+        // A switch of a newer version reads as GET.
+        let newer = Op::Statistics(pb::SysStatistics { switch: 99 });
+        assert_eq!(right(&request(newer)), Right::Read);
+        assert_eq!(right(&pb::SysRequest::default()), Right::Debug);
     }
 }

@@ -176,6 +176,109 @@ async fn sys_is_refused_to_everybody_unless_it_is_turned_on() {
 }
 
 #[tokio::test]
+async fn sys_that_is_on_for_reading_shows_how_things_stand_and_no_more() {
+    let node = Node::start_with("sys: read\n").await;
+    let mut viewer = node.client("viewer").await;
+    let look = || sys(sys_request::Op::Status(pb::SysStatus {}));
+    viewer.sys(look()).await.unwrap();
+    let list = pb::SysRequest {
+        actor: None,
+        ..sys(sys_request::Op::List(pb::SysList::default()))
+    };
+    viewer.sys(list).await.unwrap();
+    let statistics = |switch: pb::SysSwitch| {
+        let switch = switch.into();
+        sys(sys_request::Op::Statistics(pb::SysStatistics { switch }))
+    };
+    viewer.sys(statistics(pb::SysSwitch::Get)).await.unwrap();
+    let mut debugger = node.client("debugger").await;
+    for refused in [
+        sys(sys_request::Op::GetState(pb::SysGetState {})),
+        sys(sys_request::Op::Suspend(pb::SysSuspend {})),
+        statistics(pb::SysSwitch::On),
+    ] {
+        let (code, failure) = failure(debugger.sys(refused).await);
+        assert_eq!(
+            (code, failure.code.as_str()),
+            (Code::PermissionDenied, "MF0440")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_change_by_sys_is_in_the_journal_and_among_the_events_with_who_asked() {
+    let node = Node::start().await;
+    let mut debugger = node.client("debugger").await;
+    let suspend = sys(sys_request::Op::Suspend(pb::SysSuspend {}));
+    debugger.sys(suspend).await.unwrap();
+    let mut nobody = sys(sys_request::Op::Suspend(pb::SysSuspend {}));
+    nobody.actor = Some(sys_request::Actor::Name("nobody".into()));
+    failure(debugger.sys(nobody).await);
+    let journal = std::fs::read_to_string(node.path("data/journal")).unwrap();
+    for subject in ["counter.1", "nobody"] {
+        let line = journal
+            .lines()
+            .find(|line| line.contains("\"sys\"") && line.contains(subject))
+            .unwrap_or_else(|| panic!("{subject}: {journal}"));
+        assert!(
+            line.contains("suspend") && line.contains("debugger"),
+            "{line}"
+        );
+    }
+    let mut events = debugger
+        .watch_events(pb::WatchEventsRequest { from_seq: 1 })
+        .await
+        .unwrap()
+        .into_inner();
+    loop {
+        let event = within(events.next()).await.unwrap().unwrap();
+        if event.kind == "actor" {
+            assert!(
+                event.text.starts_with("sys suspend of \"counter.1\" by "),
+                "{}",
+                event.text
+            );
+            assert!(event.text.ends_with(": done"), "{}", event.text);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sys_request_that_does_not_fit_what_it_is_about_is_refused() {
+    let node = Node::start().await;
+    let mut debugger = node.client("debugger").await;
+    let module = pb::SysRequest {
+        actor: Some(sys_request::Actor::Module("counter".into())),
+        ..sys(sys_request::Op::GetState(pb::SysGetState {}))
+    };
+    let whole = sys(sys_request::Op::Top(pb::SysTop::default()));
+    let nobody = pb::SysRequest {
+        actor: None,
+        ..sys(sys_request::Op::Suspend(pb::SysSuspend {}))
+    };
+    for wrong in [module, whole, nobody] {
+        assert_eq!(failure(debugger.sys(wrong).await).1.code, "MF0415");
+    }
+}
+
+#[tokio::test]
+async fn the_node_in_numbers_is_for_every_role_also_while_sys_is_off() {
+    let node = Node::start_with("").await;
+    let mut viewer = node.client("viewer").await;
+    let answer = viewer.metrics(pb::MetricsRequest {}).await.unwrap();
+    let text = answer.into_inner().text;
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let lines = [
+        "midflight_dead_letters_total{node=\"web1.eu\"} 3",
+        "# TYPE midflight_node_pause_seconds histogram",
+    ];
+    for wanted in lines {
+        assert!(text.lines().any(|line| line == wanted), "{wanted}\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_unix_socket_is_for_its_owner_and_serves_the_same() {
     let node = Node::start().await;
     let path = node.path("agent.sock");

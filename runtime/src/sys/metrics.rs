@@ -25,6 +25,25 @@ pub struct Metrics {
     pub unconverted: u64,
     /// Traces that are kept.
     pub traces: u64,
+    /// Handlers that passed a bound, by the name of the limit.
+    pub bounds: Vec<(&'static str, u64)>,
+    /// What the handlers of each version that is not purged did, by module and vsn.
+    pub versions: Vec<VersionNumbers>,
+}
+
+/// What the handlers of one version did since it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionNumbers {
+    /// The module.
+    pub module: midflight_patch::ModuleName,
+    /// The version.
+    pub vsn: midflight_patch::Vsn,
+    /// Events handled well.
+    pub events: u64,
+    /// Handlers that trapped or broke a bound.
+    pub traps: u64,
+    /// Handlers that returned an error.
+    pub errors: u64,
 }
 
 impl Node {
@@ -39,6 +58,8 @@ impl Node {
             overflows: self.shared.counters.overflows.load(Ordering::Relaxed),
             unconverted: self.shared.counters.unconverted.load(Ordering::Relaxed),
             traces: self.shared.traces.load(Ordering::Relaxed) as u64,
+            bounds: self.shared.counters.bounds.read(),
+            versions: self.version_numbers(),
         };
         let table = &self.shared.table;
         for (_, slot) in (0..table.extent()).filter_map(|index| table.peek(index)) {
@@ -55,5 +76,38 @@ impl Node {
             metrics.mailbox_max = metrics.mailbox_max.max(waiting);
         }
         metrics
+    }
+
+    /// The same vsn may be loaded twice, from two blobs: it is one line.
+    fn version_numbers(&self) -> Vec<VersionNumbers> {
+        let mut all: Vec<VersionNumbers> = Vec::new();
+        for version in self.shared.code.versions() {
+            let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let counters = &version.counters;
+            let (events, traps, errors) = (
+                of(&counters.events),
+                of(&counters.traps),
+                of(&counters.errors),
+            );
+            match all
+                .iter_mut()
+                .find(|v| v.module == version.name && v.vsn == version.vsn)
+            {
+                Some(known) => {
+                    known.events += events;
+                    known.traps += traps;
+                    known.errors += errors;
+                }
+                None => all.push(VersionNumbers {
+                    module: version.name.clone(),
+                    vsn: version.vsn.clone(),
+                    events,
+                    traps,
+                    errors,
+                }),
+            }
+        }
+        all.sort_by(|a, b| (&a.module, &a.vsn).cmp(&(&b.module, &b.vsn)));
+        all
     }
 }

@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use control::Affected;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, VersionNumbers};
 pub use statistics::{ModuleStatistics, Statistics, Switch};
 pub use status::{ActorStatus, Filter, MAX_PAGE, ModuleActors, ModuleStatus, Page};
 pub use top::{EventCounts, MAX_TOP, Top, TopBy, TopRow};

@@ -6,3 +6,4 @@ mod phases;
 mod readme;
 mod refusals;
 mod rollouts;
+mod sys;

@@ -9,7 +9,7 @@ use std::{
 
 use midflight_agent::target::*;
 use midflight_patch::{Digest, ModuleName, Release, Vsn};
-use midflight_proto::agent::v1 as pb;
+use midflight_proto::agent::v1::{self as pb, sys_request::Op};
 use parking_lot::{Condvar, Mutex};
 
 /// What a test sees of a target and may do to it.
@@ -229,26 +229,31 @@ impl Target for Values {
         }
     }
 
-    fn sys(
-        &self,
-        actor: &ActorRef,
-        op: SysOp,
-        _: Duration,
-    ) -> Result<(pb::ActorStatus, Option<String>), TargetError> {
+    fn sys(&self, who: &Who, op: &Op, _: Duration) -> Result<pb::SysResponse, TargetError> {
         let state = self.0.state.lock();
-        let actor = state
-            .actors
-            .iter()
-            .find(|one| matches!(actor, ActorRef::Name(name) if *name == one.name));
+        let found = |name: &String| state.actors.iter().find(|one| one.name == *name);
+        let actor = match who {
+            Who::Node => return Ok(pb::SysResponse::default()),
+            Who::Name(name) => found(name),
+            Who::Pid(_) | Who::Module(_) => None,
+        };
         let actor = actor.ok_or_else(|| error("MF0303", "no such actor".into()))?;
-        let status = pb::ActorStatus {
+        let mut answer = pb::SysResponse::default();
+        answer.status = Some(pb::ActorStatus {
             name: actor.name.clone(),
             ..Default::default()
-        };
-        Ok((
-            status,
-            matches!(op, SysOp::GetState).then(|| actor.value.to_string()),
-        ))
+        });
+        if matches!(op, Op::GetState(_)) {
+            answer.state = actor.value.to_string();
+        }
+        Ok(answer)
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics {
+            dead_letters: 3,
+            ..Metrics::default()
+        }
     }
 
     fn drain(&self, _: Duration) -> bool {
