@@ -48,6 +48,7 @@ impl Sys<'_> {
             Op::ReplaceState(new) => {
                 answer.state = node.replace_state(actor, &new.state, timeout)?;
             }
+            Op::Log(_) => answer.log = node.log(actor, timeout)?.into_iter().map(line).collect(),
             Op::Suspend(_) => return Ok(self.status(node.suspend(actor, timeout)?)),
             Op::Resume(_) => return Ok(self.status(node.resume(actor, timeout)?)),
             Op::Terminate(order) => {
@@ -244,6 +245,20 @@ fn trace(report: rt::TraceReport) -> pb::TraceReport {
         events: report.events,
         dropped: report.dropped,
         entries: report.entries.into_iter().map(entry).collect(),
+    }
+}
+
+fn line(line: rt::LogLine) -> pb::LogLine {
+    let level = match line.level {
+        rt::LogLevel::Debug => "debug",
+        rt::LogLevel::Info => "info",
+        rt::LogLevel::Warn => "warn",
+        rt::LogLevel::Error => "error",
+    };
+    pb::LogLine {
+        clock_ns: line.wall,
+        level: level.to_owned(),
+        text: line.text,
     }
 }
 

@@ -58,6 +58,8 @@ pub enum SysVerb {
     },
     /// List actors.
     List(ListArgs),
+    /// Show the last lines that an actor logged.
+    Log(ActorArgs),
     /// Say who runs old code, and since when.
     OldCode(NodesArgs),
 }
@@ -184,6 +186,7 @@ pub async fn run(verb: SysVerb, format: Format) -> Result<Exit, Error> {
         }
         SysVerb::Status(who) => (who.parts(), Op::Status(pb::SysStatus {}), false),
         SysVerb::GetState(one) => (one.parts(), Op::GetState(pb::SysGetState {}), false),
+        SysVerb::Log(one) => (one.parts(), Op::Log(pb::SysLog {}), false),
         SysVerb::Suspend(who) => (who.parts(), Op::Suspend(pb::SysSuspend {}), true),
         SysVerb::Resume(who) => (who.parts(), Op::Resume(pb::SysResume {}), true),
         SysVerb::ReplaceState { actor: one, state } => {

@@ -87,6 +87,9 @@ pub fn text(op: &Op, answer: &pb::SysResponse) -> String {
             .as_ref()
             .map_or_else(|| "there is no trace\n".to_owned(), trace);
     }
+    if matches!(op, Op::Log(_)) {
+        return answer.log.iter().map(log_line).collect();
+    }
     if let Some(done) = &answer.affected {
         let gone = match done.gone {
             0 => String::new(),
@@ -193,6 +196,15 @@ fn trace(report: &pb::TraceReport) -> String {
     text
 }
 
+fn log_line(line: &pb::LogLine) -> String {
+    let text: String = line.text.chars().filter(|c| !c.is_control()).collect();
+    format!(
+        "{}  {:<5}  {text}\n",
+        clock(line.clock_ns),
+        plain(&line.level)
+    )
+}
+
 /// Text as it is, other bytes as hexadecimal.
 fn body(bytes: &[u8]) -> String {
     // A body that was cut may end inside a character.
@@ -255,6 +267,9 @@ pub fn json(answer: &pb::SysResponse) -> Value {
         })
     };
     add("counters", answer.counters.as_ref().map(counters));
+    let line = |line: &pb::LogLine| json!({"clock_ns": line.clock_ns, "level": line.level, "text": line.text});
+    let lines: Vec<Value> = answer.log.iter().map(line).collect();
+    add("log", (!lines.is_empty()).then(|| json!(lines)));
     add("trace", answer.trace.as_ref().map(trace_json));
     value
 }

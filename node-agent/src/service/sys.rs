@@ -42,7 +42,7 @@ fn effect(op: &Op) -> Effect {
             change => change,
         },
         Op::Trace(order) => switched(order.switch(), "trace"),
-        Op::GetState(_) => Effect::Read,
+        Op::GetState(_) | Op::Log(_) => Effect::Read,
         Op::Suspend(_) => Effect::Change("suspend"),
         Op::Resume(_) => Effect::Change("resume"),
         Op::ReplaceState(_) => Effect::Change("replace_state"),
@@ -86,8 +86,10 @@ impl Service {
             None => return Err(wrong("actor", "is missing")),
             Some(Actor::Pid(pid)) => Who::Pid(pid),
             Some(Actor::Name(name)) => Who::Name(name),
-            Some(Actor::Module(_)) if matches!(op, Op::GetState(_) | Op::ReplaceState(_)) => {
-                return Err(wrong("actor", "is a module, and a state is of one actor"));
+            Some(Actor::Module(_))
+                if matches!(op, Op::GetState(_) | Op::ReplaceState(_) | Op::Log(_)) =>
+            {
+                return Err(wrong("actor", "is a module, and this is of one actor"));
             }
             Some(Actor::Module(module)) => Who::Module(module),
         };
