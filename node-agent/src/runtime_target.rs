@@ -14,8 +14,8 @@ use crate::{
     Config, Error,
     runtime_sys::{Sys, histogram, metrics},
     target::{
-        Health, Metrics, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack,
-        Target, TargetError, TargetStatus, Upgrade, UpgradeOrder, Who,
+        Health, Metrics, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack, Target,
+        TargetError, TargetStatus, Upgrade, UpgradeOrder, Who,
     },
 };
 
