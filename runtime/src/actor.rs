@@ -1,7 +1,7 @@
 //! One actor: its mailbox, its state, and what it owes and is owed. Code never lives here: a version index says which
 //! code understands the state.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -34,8 +34,13 @@ pub(crate) struct Item {
 impl Item {
     /// An event of the host's own.
     pub(crate) fn host(body: Event) -> Self {
+        Self::of(Envelope { sender: None, body })
+    }
+
+    /// An event that no version sent.
+    pub(crate) fn of(envelope: Envelope) -> Self {
         Self {
-            envelope: Envelope { sender: None, body },
+            envelope,
             stamp: HOST,
             window: None,
         }
@@ -112,6 +117,29 @@ pub(crate) struct Mail {
     /// It was about to run and met a closed gate: how long that took is measured.
     pub(crate) waited: bool,
     pub(crate) module: u32,
+}
+
+thread_local! {
+    static ROOM: RefCell<Vec<VecDeque<Item>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Mailboxes without mail that a thread keeps, and the most items that one of them has room for.
+const KEPT: usize = 16;
+
+/// Room for a mailbox: what another one does not need any more, when there is some.
+pub(crate) fn room() -> VecDeque<Item> {
+    ROOM.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// An empty mailbox's room, for the next one.
+pub(crate) fn give_room(queue: VecDeque<Item>) {
+    if (1..=KEPT).contains(&queue.capacity()) {
+        ROOM.with_borrow_mut(|kept| {
+            if kept.len() < KEPT {
+                kept.push(queue);
+            }
+        });
+    }
 }
 
 /// What an actor is.

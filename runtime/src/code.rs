@@ -31,10 +31,33 @@ use crate::{
 /// No version, as an index.
 pub(crate) const NONE: u32 = u32::MAX;
 
+/// A count that all workers add to on every turn, each in a line of memory of its own, and that is seldom read.
+#[derive(Debug, Default)]
+pub(crate) struct Tally([Line; 8]);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line(AtomicU64);
+
+impl Tally {
+    pub(crate) fn add(&self, worker: usize, n: u64) {
+        self.0[worker % self.0.len()]
+            .0
+            .fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sum(&self) -> u64 {
+        self.0
+            .iter()
+            .map(|line| line.0.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
 /// What the handlers of one version did since it was loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) events: AtomicU64,
+    pub(crate) events: Tally,
     pub(crate) traps: AtomicU64,
     pub(crate) errors: AtomicU64,
 }

@@ -1,16 +1,16 @@
 //! Calls into a module: an instance with its limits and its one door to the host, and the answers that came through it.
 //! An instance is scratch: it is used by many actors, thrown away after a trap, and renewed now and then.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
 
 use crate::{
+    actor::Item,
     bindings::{
-        self, Apply, Batch, ConvertEvent, Cx, Direction, Effect, Envelope, Event, FrameError,
-        GenServer, Init, Level, Migrated, Next, Reader, Started, Terminate, Wire, put_code_change,
-        put_handle,
+        self, Apply, Batch, ConvertEvent, Cx, Direction, Effect, Event, FrameError, GenServer,
+        Init, Level, Migrated, Next, Reader, Started, Terminate, Wire, put_code_change, put_handle,
     },
     code::Version,
     node::Shared,
@@ -360,13 +360,14 @@ impl Instance {
         &mut self,
         cx: &[Cx],
         state: &[u8],
-        events: &[Envelope],
+        items: &[Item],
         again: bool,
     ) -> Result<Batch, Fault> {
         self.ready(true, again);
-        put_handle(state, cx.iter().zip(events), &mut self.frame);
+        let events = cx.iter().zip(items.iter().map(|item| &item.envelope));
+        put_handle(state, events, &mut self.frame);
         let answer = self.call(|g, store, frame| g.call_handle(store, frame))?;
-        let mut batch = Batch::decode(&answer, events.len(), self.bound()).map_err(broken)?;
+        let mut batch = Batch::decode(&answer, items.len(), self.bound()).map_err(broken)?;
         batch.error = batch.error.map(short);
         for step in &mut batch.steps {
             if let Next::Stop(reason) = &mut step.next {
@@ -543,7 +544,8 @@ fn trap_text(error: &wasmtime::Error, logs: &[(Level, String)]) -> String {
 /// The instances of one thread, at most one a version.
 pub(crate) struct Instances {
     shared: Arc<Shared>,
-    by_version: HashMap<u32, Instance>,
+    /// By the version's index.
+    by_version: Vec<Option<Box<Instance>>>,
     purges: u64,
 }
 
@@ -551,7 +553,7 @@ impl Instances {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self {
             shared: shared.clone(),
-            by_version: HashMap::new(),
+            by_version: Vec::new(),
             purges: 0,
         }
     }
@@ -562,31 +564,37 @@ impl Instances {
         if purges != self.purges {
             self.purges = purges;
             let code = &self.shared.code;
-            self.by_version
-                .retain(|&version, _| code.version(version).is_some());
-        }
-        let worn = self
-            .by_version
-            .get(&version)
-            .is_some_and(|i| i.calls >= CALLS_PER_INSTANCE);
-        if worn {
-            self.by_version.remove(&version);
-        }
-        match self.by_version.entry(version) {
-            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let version = self
-                    .shared
-                    .code
-                    .version(version)
-                    .ok_or_else(|| Fault::Trap("its code was purged".into()))?;
-                Ok(entry.insert(Instance::new(&self.shared, &version)?))
+            for (version, instance) in self.by_version.iter_mut().enumerate() {
+                if code.version(version as u32).is_none() {
+                    *instance = None;
+                }
             }
+        }
+        let at = version as usize;
+        let fresh = |i: &Instance| i.calls < CALLS_PER_INSTANCE;
+        if !self
+            .by_version
+            .get(at)
+            .is_some_and(|i| i.as_deref().is_some_and(fresh))
+        {
+            self.discard(version);
+            let code = self.shared.code.version(version);
+            let code = code.ok_or_else(|| Fault::Trap("its code was purged".into()))?;
+            if self.by_version.len() <= at {
+                self.by_version.resize_with(at + 1, || None);
+            }
+            self.by_version[at] = Some(Box::new(Instance::new(&self.shared, &code)?));
+        }
+        match &mut self.by_version[at] {
+            Some(instance) => Ok(instance),
+            None => Err(Fault::Trap("its instance is gone".into())),
         }
     }
 
     /// After a trap: the next call gets a fresh one.
     pub(crate) fn discard(&mut self, version: u32) {
-        self.by_version.remove(&version);
+        if let Some(instance) = self.by_version.get_mut(version as usize) {
+            *instance = None;
+        }
     }
 }

@@ -16,7 +16,7 @@ use wasmtime::{Config as EngineConfig, Engine, OptLevel};
 
 use crate::{
     Error, Limits,
-    actor::{Item, Pause, Run},
+    actor::{self, Item, Pause, Run},
     bindings::{Event, RequestError, Response, SocketEvent, Timer},
     bounds::Bounds,
     code::CodeServer,
@@ -204,6 +204,9 @@ impl Shared {
         }
         if matches!(item.envelope.body, Event::Exit(_)) {
             mail.signals = true;
+        }
+        if mail.queue.capacity() == 0 {
+            mail.queue = actor::room();
         }
         mail.queue.push_back(item);
         if mail.run == Run::Idle && mail.pause == Pause::No {
@@ -460,7 +463,7 @@ impl Node {
                 let modules = self.shared.code.modules();
                 modules.iter().any(|m| !m.waiting.lock().is_empty())
             };
-            calm = if self.shared.sched.busy.load(Ordering::SeqCst) == 0 && !gated() {
+            calm = if self.shared.sched.busy() == 0 && !gated() {
                 calm + 1
             } else {
                 0

@@ -17,9 +17,8 @@ use parking_lot::Mutex;
 
 use crate::{
     Config, Error, Limits, Node,
-    bindings::{
-        Batch, Cx, Envelope, FrameError, Handle, Init, Reader, Started, Wire, decode, encode,
-    },
+    actor::Item,
+    bindings::{Batch, Cx, FrameError, Handle, Init, Reader, Started, Wire, decode, encode},
     code::Version,
     instance::{Answers, Fault, Instance},
     sys::ActorRef,
@@ -128,11 +127,12 @@ impl Record {
         version: &Version,
         cx: &[Cx],
         state: &[u8],
-        events: &[Envelope],
+        items: &[Item],
         answers: Answers,
         result: &Result<Batch, Fault>,
     ) -> Self {
         let mut input = Vec::new();
+        let events = items.iter().map(|item| &item.envelope);
         crate::bindings::put_handle(state, cx.iter().zip(events), &mut input);
         Self::new(version, false, input, answers, Outcome::of(result))
     }
@@ -319,8 +319,11 @@ impl Replayer {
             return Ok(Outcome::of(&instance.init(cx, &args, true)));
         }
         let Handle { state, events } = decode::<Handle>(&record.input, ITEMS).map_err(broken)?;
-        let (cx, events): (Vec<Cx>, Vec<Envelope>) = events.into_iter().unzip();
-        Ok(Outcome::of(&instance.handle(&cx, &state, &events, true)))
+        let events = events
+            .into_iter()
+            .map(|(cx, envelope)| (cx, Item::of(envelope)));
+        let (cx, items): (Vec<Cx>, Vec<Item>) = events.unzip();
+        Ok(Outcome::of(&instance.handle(&cx, &state, &items, true)))
     }
 
     fn version(&self, component: &[u8], record: &Record) -> Result<Arc<Version>, Error> {

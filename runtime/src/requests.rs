@@ -1,13 +1,13 @@
 //! Requests on their way: who asked, what comes back with the answer, and who will never answer any more.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, mpsc::SyncSender},
-};
+use std::sync::{Arc, mpsc::SyncSender};
 
 use parking_lot::Mutex;
 
-use crate::{bindings::RequestError, table::Pid};
+use crate::{
+    bindings::RequestError,
+    table::{Pid, PidMap},
+};
 
 const SHARDS: usize = 64;
 
@@ -31,7 +31,10 @@ pub(crate) struct Pending {
 /// All of a node, by caller.
 pub(crate) struct Requests(Box<[Shard]>);
 
-type Shard = Mutex<HashMap<Pid, Vec<Pending>>>;
+type Shard = Mutex<PidMap<Vec<Pending>>>;
+
+/// Callers whose room is kept while they wait for nothing, in each shard, and the requests that it may be for.
+const KEPT: usize = 16;
 
 impl Default for Requests {
     fn default() -> Self {
@@ -58,7 +61,8 @@ impl Requests {
         let waiting = shard.get_mut(&caller)?;
         let at = waiting.iter().position(|p| p.id == id)?;
         let pending = waiting.swap_remove(at);
-        if waiting.is_empty() {
+        // Who asks again and again does so without an allocation.
+        if waiting.is_empty() && (waiting.capacity() > KEPT || shard.len() > KEPT) {
             shard.remove(&caller);
         }
         Some(pending)

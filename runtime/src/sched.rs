@@ -27,6 +27,11 @@ pub(crate) struct Next {
     pub(crate) slow: bool,
 }
 
+/// Actors queued or running. Every turn changes it, so it has a line of memory of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Busy(AtomicUsize);
+
 pub(crate) struct Scheduler {
     common: Injector<Pid>,
     slow: Injector<Pid>,
@@ -38,8 +43,7 @@ pub(crate) struct Scheduler {
     lock: Mutex<()>,
     wake: Condvar,
     stopped: AtomicBool,
-    /// Actors queued or running.
-    pub(crate) busy: AtomicUsize,
+    busy: Busy,
 }
 
 impl Scheduler {
@@ -56,7 +60,7 @@ impl Scheduler {
             lock: Mutex::new(()),
             wake: Condvar::new(),
             stopped: AtomicBool::new(false),
-            busy: AtomicUsize::new(0),
+            busy: Busy::default(),
         };
         (scheduler, queues)
     }
@@ -69,7 +73,7 @@ impl Scheduler {
     /// Queues an actor. On a worker it goes to that worker's own queue: what it is busy with has ended by the time it
     /// queues somebody, so another worker is woken only when there is more than one actor to run.
     pub(crate) fn push(&self, pid: Pid) {
-        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.busy.0.fetch_add(1, Ordering::Relaxed);
         let alone = LOCAL.with(|local| match &*local.borrow() {
             Some(queue) => {
                 queue.push(pid);
@@ -87,7 +91,7 @@ impl Scheduler {
 
     /// Queues an actor behind all others.
     pub(crate) fn push_slow(&self, pid: Pid) {
-        self.busy.fetch_add(1, Ordering::Relaxed);
+        self.busy.0.fetch_add(1, Ordering::Relaxed);
         self.slow.push(pid);
         self.wake_one();
     }
@@ -124,7 +128,12 @@ impl Scheduler {
 
     /// An actor that `push` queued has had its turn, or was put aside.
     pub(crate) fn done(&self) {
-        self.busy.fetch_sub(1, Ordering::Relaxed);
+        self.busy.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Actors queued or running.
+    pub(crate) fn busy(&self) -> usize {
+        self.busy.0.load(Ordering::SeqCst)
     }
 
     fn try_pop(&self, turn: u32) -> Option<Next> {

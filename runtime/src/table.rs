@@ -1,9 +1,13 @@
 //! The table of all actors: slots in chunks that are never moved, found by pid without a lock. A pid is the slot's index
 //! and its generation; a pid of the past finds nobody.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -15,6 +19,26 @@ use crate::{
 
 /// An actor of this node. Never zero, never reused while the node lives.
 pub(crate) type Pid = u64;
+
+/// What is kept by pid. Pids are the node's own, so nobody can choose them to collide.
+pub(crate) type PidMap<T> = HashMap<Pid, T, BuildHasherDefault<PidHasher>>;
+
+/// Mixes the bits of one number.
+#[derive(Default)]
+pub(crate) struct PidHasher(u64);
+
+impl Hasher for PidHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+    fn write_u64(&mut self, n: u64) {
+        let mixed = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
 
 const CHUNK: u32 = 1 << 10;
 const CHUNKS: u32 = 1 << 12;

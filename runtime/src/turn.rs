@@ -3,14 +3,14 @@
 //! again one by one, with the same answers, so that only the one that fails is held against the actor.
 
 use std::{
-    collections::HashMap,
+    rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
 
 use crossbeam_deque::Worker as Queue;
 
 use crate::{
-    actor::{Birth, Body, Item, Mail, Pause, Run, id_base},
+    actor::{self, Birth, Body, Item, Mail, Pause, Run, State, id_base},
     bindings::{Batch, Cx, Down, Effect, Event, Next, Step},
     code::{Module, Version},
     effects::{self, Release},
@@ -44,11 +44,16 @@ pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
     let _end = EndWithPanic;
     shared.sched.adopt(queue);
     let mut worker = Worker {
-        shared: shared.clone(),
+        shared,
         index,
         instances: Instances::new(shared),
-        modules: HashMap::new(),
+        modules: Vec::new(),
+        versions: Vec::new(),
+        purges: 0,
+        clock: Clock::default(),
         random: seed(),
+        items: Vec::new(),
+        cx: Vec::new(),
         reserved: Vec::new(),
         born: Vec::new(),
         failed: None,
@@ -69,12 +74,63 @@ fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| Shared::wall()) | 1
 }
 
-struct Worker {
-    shared: Arc<Shared>,
+/// Code by its index, as this thread has seen it: what all threads share is counted by all, on every turn, and that is
+/// dear.
+type Seen<T> = Vec<Option<Rc<Arc<T>>>>;
+
+fn seen<T>(
+    list: &mut Seen<T>,
+    index: u32,
+    find: impl FnOnce() -> Option<Arc<T>>,
+) -> Option<Rc<Arc<T>>> {
+    let at = index as usize;
+    if let Some(Some(known)) = list.get(at) {
+        return Some(known.clone());
+    }
+    let found = Rc::new(find()?);
+    if list.len() <= at {
+        list.resize(at + 1, None);
+    }
+    list[at] = Some(found.clone());
+    Some(found)
+}
+
+/// The wall clock, read now and then; between, it goes as the other clock does.
+#[derive(Default)]
+struct Clock {
+    /// Wall time at the start of the node.
+    start: u64,
+    read: Option<u64>,
+}
+
+impl Clock {
+    /// Nanoseconds after which the wall clock is read again.
+    const FRESH: u64 = 20_000_000;
+
+    /// Wall time and time since the node started.
+    fn now(&mut self, shared: &Shared) -> (u64, u64) {
+        let mono = shared.mono();
+        if self.read.is_none_or(|read| mono - read > Self::FRESH) {
+            self.start = Shared::wall().saturating_sub(mono);
+            self.read = Some(mono);
+        }
+        (self.start + mono, mono)
+    }
+}
+
+struct Worker<'s> {
+    shared: &'s Arc<Shared>,
     index: usize,
     instances: Instances,
-    modules: HashMap<u32, Arc<Module>>,
+    modules: Seen<Module>,
+    versions: Seen<Version>,
+    /// Purges of the code server when `versions` was right.
+    purges: u64,
+    clock: Clock,
     random: u64,
+    /// Room for a turn's work, used again and again.
+    items: Vec<Item>,
+    cx: Vec<Cx>,
     /// Pids reserved in this turn and not spawned yet.
     reserved: Vec<Pid>,
     born: Vec<Pid>,
@@ -96,9 +152,9 @@ enum After {
     End(String),
 }
 
-impl Worker {
+impl Worker<'_> {
     fn turn(&mut self, pid: Pid, slow: bool) {
-        let shared = self.shared.clone();
+        let shared = self.shared;
         let Some(slot) = shared.table.get(pid) else {
             return;
         };
@@ -120,7 +176,7 @@ impl Worker {
             if killed() {
                 if let Some(body) = guard.take() {
                     drop(guard);
-                    effects::bury(&shared, pid, body, KILLED);
+                    effects::bury(shared, pid, body, KILLED);
                 }
                 return;
             }
@@ -134,15 +190,15 @@ impl Worker {
         }
         let after = self.take_turn(pid, slot, body, &module);
         match after {
-            After::Live => finish_turn(&shared, pid, slot),
+            After::Live => finish_turn(shared, pid, slot),
             After::End(reason) => {
                 if let Some(body) = guard.take() {
                     drop(guard);
-                    effects::bury(&shared, pid, body, &reason);
+                    effects::bury(shared, pid, body, &reason);
                 }
             }
         }
-        running.store(0, Ordering::SeqCst);
+        running.store(0, Ordering::Release);
         for pid in self.reserved.drain(..) {
             shared.table.release(pid);
             for watcher in shared.monitors.take(pid) {
@@ -156,22 +212,29 @@ impl Worker {
         }
     }
 
-    fn module(&mut self, index: u32) -> Arc<Module> {
+    fn module(&mut self, index: u32) -> Rc<Arc<Module>> {
         let code = &self.shared.code;
         // Modules are never taken away from the list.
-        self.modules
-            .entry(index)
-            .or_insert_with(|| code.module(index).expect("an actor's module is loaded"))
-            .clone()
+        seen(&mut self.modules, index, || code.module(index)).expect("an actor's module is loaded")
+    }
+
+    fn version(&mut self, index: u32) -> Option<Rc<Arc<Version>>> {
+        let code = &self.shared.code;
+        let purges = code.purges();
+        if self.purges != purges {
+            self.purges = purges;
+            self.versions.clear();
+        }
+        seen(&mut self.versions, index, || code.version(index))
     }
 
     fn take_turn(&mut self, pid: Pid, slot: &Slot, body: &mut Body, module: &Arc<Module>) -> After {
-        match settle(&self.shared, &mut self.instances, pid, slot, body) {
+        match settle(self.shared, &mut self.instances, pid, slot, body) {
             Settled::Go => {}
             Settled::Stop(reason) => return After::End(reason),
         }
         if module.attention.load(Ordering::Acquire) {
-            attend(&self.shared, &mut self.instances, module, slot, body);
+            attend(self.shared, &mut self.instances, module, slot, body);
         }
         if let Some(birth) = body.birth.take() {
             if slot.mail.lock().killed {
@@ -201,7 +264,7 @@ impl Worker {
         self.handle(pid, slot, body, module, items)
     }
 
-    fn take(&self, mail: &mut Mail) -> Take {
+    fn take(&mut self, mail: &mut Mail) -> Take {
         if mail.killed {
             return Take::Killed;
         }
@@ -221,7 +284,9 @@ impl Worker {
         if n == 0 {
             return Take::Nothing;
         }
-        Take::Events(mail.queue.drain(..n).collect())
+        let mut items = std::mem::take(&mut self.items);
+        items.extend(mail.queue.drain(..n));
+        Take::Events(items)
     }
 
     fn cx(&mut self, pid: Pid, events: u64, wall: u64, mono: u64) -> Cx {
@@ -246,7 +311,8 @@ impl Worker {
             let fault = Fault::Error("its module was deleted".into());
             return self.init_failed(pid, body, &birth, None, &fault);
         }
-        let cx = self.cx(pid, 0, Shared::wall(), self.shared.mono());
+        let (wall, mono) = self.clock.now(self.shared);
+        let cx = self.cx(pid, 0, wall, mono);
         let (result, version) = match self.instances.get(body.version) {
             Ok(instance) => {
                 let result = instance.init(cx, &birth.args, false);
@@ -265,14 +331,14 @@ impl Worker {
                     self.failed = result.is_err().then_some(record);
                 }
                 self.reserved.extend(instance.reserved(0));
-                log::take(&self.shared, instance, pid, body);
+                log::take(self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
                     let state = started.state.len();
-                    effects::check(&self.shared, pid, None, &started.effects, &self.reserved)
+                    effects::check(self.shared, pid, None, &started.effects, &self.reserved)
                         .map_err(Fault::Trap)?;
-                    check_state(&self.shared, state).map_err(Fault::Trap)?;
+                    check_state(self.shared, state).map_err(Fault::Trap)?;
                     if self.shared.limits.hermetic {
-                        let mut fresh = Instance::new(&self.shared, &instance.version)?;
+                        let mut fresh = Instance::new(self.shared, &instance.version)?;
                         fresh.replay(&answers);
                         let again = fresh.init(cx, &birth.args, true)?;
                         if again != started {
@@ -344,32 +410,26 @@ impl Worker {
         module: &Arc<Module>,
         items: Vec<Item>,
     ) -> After {
-        let (wall, mono) = (Shared::wall(), self.shared.mono());
-        let cx: Vec<Cx> = (0..items.len() as u64)
-            .map(|n| self.cx(pid, body.events + n, wall, mono))
-            .collect();
-        let mut windows = Vec::new();
-        let mut stamps = Vec::with_capacity(items.len());
-        let mut envelopes = Vec::with_capacity(items.len());
-        for item in items {
-            stamps.push(item.stamp);
-            envelopes.push(item.envelope);
-            windows.push(item.window);
-        }
-        let mut work = Work {
-            cx,
-            envelopes,
-            stamps,
-            windows,
-            at: 0,
-        };
+        let (wall, mono) = self.clock.now(self.shared);
+        let mut cx = std::mem::take(&mut self.cx);
+        cx.extend((0..items.len() as u64).map(|n| self.cx(pid, body.events + n, wall, mono)));
+        let mut work = Work { cx, items, at: 0 };
         let (result, answers) = self.call(pid, body, &work, false);
         match result {
             // What is read of a socket that is given away goes along, also what is in this batch.
             Ok(batch) if work.len() > 1 && gives(&batch) => {
                 self.one_by_one(pid, slot, body, module, work, &answers)
             }
-            Ok(batch) => self.commit(pid, slot, body, module, &mut work, batch),
+            Ok(batch) => {
+                let after = self.commit(pid, slot, body, module, &mut work, batch);
+                let Work {
+                    mut cx, mut items, ..
+                } = work;
+                cx.clear();
+                items.clear();
+                (self.cx, self.items) = (cx, items);
+                after
+            }
             Err(fault) if work.len() == 1 => self.failed(pid, slot, body, module, work, fault),
             Err(_) => self.one_by_one(pid, slot, body, module, work, &answers),
         }
@@ -434,13 +494,13 @@ impl Worker {
             Err(fault) => return (Err(fault), Answers::default()),
         };
         let cx = &work.cx[work.at..];
-        let envelopes = &work.envelopes[work.at..];
+        let items = &work.items[work.at..];
         // Run again, it is told of pids that are noted already, and perhaps spawned.
         let since = if again { instance.told() } else { 0 };
         let cursor = if again { instance.cursor() } else { 0 };
-        let result = instance.handle(cx, &body.state, envelopes, again);
+        let result = instance.handle(cx, &body.state, items, again);
         #[cfg(feature = "mutants")]
-        let result = result.map(|batch| crate::mutants::early(&self.shared, pid, batch));
+        let result = result.map(|batch| crate::mutants::early(self.shared, pid, batch));
         let answers = instance.answers();
         if instance.was_late()
             && let Some(module) = self.shared.code.module(body.module)
@@ -448,24 +508,24 @@ impl Worker {
             self.shared.slow_down(&module);
         }
         self.reserved.extend(instance.reserved(since));
-        log::take(&self.shared, instance, pid, body);
-        let shared = &self.shared;
+        log::take(self.shared, instance, pid, body);
+        let shared = self.shared;
         let (reserved, extras) = (&self.reserved, body.extras.as_deref());
         let refused = match &result {
-            Ok(batch) => check_batch(shared, pid, extras, batch, envelopes.len(), reserved).err(),
+            Ok(batch) => check_batch(shared, pid, extras, batch, items.len(), reserved).err(),
             Err(_) => None,
         };
         // A batch that trapped is run again one by one, and written down then.
         let failed = match &result {
-            Ok(batch) => batch.error.is_some() || refused.is_some() && envelopes.len() == 1,
-            Err(_) => envelopes.len() == 1,
+            Ok(batch) => batch.error.is_some() || refused.is_some() && items.len() == 1,
+            Err(_) => items.len() == 1,
         };
         let wanted = shared.recorder.wants(pid);
         self.failed = None;
         if wanted || failed {
             let told = instance.answered_since(cursor);
             let (version, state) = (&instance.version, &body.state);
-            let record = Record::of_handle(version, cx, state, envelopes, told, &result);
+            let record = Record::of_handle(version, cx, state, items, told, &result);
             if wanted {
                 shared.recorder.sample(record.clone());
             }
@@ -476,7 +536,7 @@ impl Worker {
             if shared.limits.hermetic && !again {
                 let mut fresh = Instance::new(shared, &instance.version)?;
                 fresh.replay(&answers);
-                if fresh.handle(cx, &body.state, envelopes, true)? != batch {
+                if fresh.handle(cx, &body.state, items, true)? != batch {
                     return Err(Fault::Trap(
                         "hermetic: the handler gave something else when it was run again".into(),
                     ));
@@ -499,7 +559,7 @@ impl Worker {
         work: &mut Work,
         batch: Batch,
     ) -> After {
-        let Some(version) = self.shared.code.version(body.version) else {
+        let Some(version) = self.version(body.version) else {
             work.give_back(slot);
             return After::End("its code was purged".into());
         };
@@ -508,7 +568,7 @@ impl Worker {
         let state = batch.state.filter(|_| done > 0);
         let changed = state.is_some();
         if let Some(state) = state {
-            body.state = state.into();
+            keep(&mut body.state, &state);
         }
         if done > 0
             && let Some(shadow) = &mut body.shadow
@@ -516,16 +576,16 @@ impl Worker {
         {
             shadow.mark(pid);
         }
-        version
-            .counters
-            .events
-            .fetch_add(done as u64, Ordering::Relaxed);
+        version.counters.events.add(self.index, done as u64);
         let mut stop = None;
         for Step { effects, next } in batch.steps {
             let at = work.at;
-            work.windows[at] = None;
-            note(&self.shared, body, &work.envelopes[at].body, &effects);
-            sys::handled(module, pid, body, &work.envelopes[at], &effects);
+            let Item {
+                envelope, window, ..
+            } = &mut work.items[at];
+            *window = None;
+            note(self.shared, body, &envelope.body, &effects);
+            sys::handled(module, pid, body, envelope, &effects);
             work.at += 1;
             body.events += 1;
             if mutant!(batch_failure_commits_prefix_twice) && batch.error.is_some() {
@@ -553,9 +613,8 @@ impl Worker {
         if effects.is_empty() {
             return;
         }
-        let shared = self.shared.clone();
         let mut release = Release {
-            shared: &shared,
+            shared: self.shared,
             pid,
             body,
             vsn: &version.vsn_text,
@@ -587,12 +646,12 @@ impl Worker {
         mut work: Work,
         fault: Fault,
     ) -> After {
-        let version = self.shared.code.version(body.version);
+        let version = self.version(body.version);
         if let Some(version) = &version {
             count(&self.shared, version, &fault);
         }
-        if let Some(envelope) = work.envelopes.get(work.at) {
-            sys::failed(module, pid, body, envelope, fault.reason());
+        if let Some(item) = work.items.get(work.at) {
+            sys::failed(module, pid, body, &item.envelope, fault.reason());
         }
         self.tell_of_failure(pid, body, &fault);
         if let Some(txn) = module.upgrade()
@@ -615,7 +674,7 @@ impl Worker {
         }
         tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "crashed");
         // The caller of the event that failed is told by the burial, as are those behind it.
-        if let Some(Event::Call(call)) = work.envelopes.get(work.at).map(|e| &e.body) {
+        if let Some(Event::Call(call)) = work.items.get(work.at).map(|i| &i.envelope.body) {
             let waits = |caller, id| self.shared.requests.waits(caller, id);
             body.extras().owed.push(call.caller, call.id, waits);
         }
@@ -626,8 +685,9 @@ impl Worker {
     }
 
     fn terminate(&mut self, pid: Pid, body: &mut Body, reason: &str) {
-        let cx = self.cx(pid, body.events, Shared::wall(), self.shared.mono());
-        last_words(&self.shared, &mut self.instances, cx, body, reason, None);
+        let (wall, mono) = self.clock.now(self.shared);
+        let cx = self.cx(pid, body.events, wall, mono);
+        last_words(self.shared, &mut self.instances, cx, body, reason, None);
     }
 }
 
@@ -642,7 +702,15 @@ fn finish_turn(shared: &Shared, pid: Pid, slot: &Slot) {
     mail.run = Run::Idle;
     if mail.queue.is_empty() {
         // An idle actor costs no more than its state.
-        mail.queue = std::collections::VecDeque::new();
+        actor::give_room(std::mem::take(&mut mail.queue));
+    }
+}
+
+/// The new state, where the old one was if nobody else looks at that.
+fn keep(state: &mut State, new: &[u8]) {
+    match Arc::get_mut(state) {
+        Some(old) if old.len() == new.len() => old.copy_from_slice(new),
+        _ => *state = new.into(),
     }
 }
 

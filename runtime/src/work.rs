@@ -3,9 +3,8 @@
 
 use crate::{
     actor::{Extras, Item},
-    bindings::{Batch, Cx, Envelope, Event, Next},
+    bindings::{Batch, Cx, Event, Next},
     effects,
-    net::Window,
     node::Shared,
     table::{Pid, Slot},
 };
@@ -13,31 +12,24 @@ use crate::{
 /// The events of one turn; those before `at` are done.
 pub(crate) struct Work {
     pub(crate) cx: Vec<Cx>,
-    pub(crate) envelopes: Vec<Envelope>,
-    pub(crate) stamps: Vec<u32>,
-    pub(crate) windows: Vec<Option<Window>>,
+    pub(crate) items: Vec<Item>,
     pub(crate) at: usize,
 }
 
 impl Work {
     /// Events that are not done.
     pub(crate) fn len(&self) -> usize {
-        self.envelopes.len() - self.at
+        self.items.len() - self.at
     }
 
     /// The next event as work of its own; here it counts as done.
     pub(crate) fn single(&mut self) -> Work {
         let at = self.at;
         self.at += 1;
-        let empty = Envelope {
-            sender: None,
-            body: Event::Cast(Vec::new()),
-        };
+        let empty = Item::host(Event::Cast(Vec::new()));
         Work {
             cx: vec![self.cx[at]],
-            envelopes: vec![std::mem::replace(&mut self.envelopes[at], empty)],
-            stamps: vec![self.stamps[at]],
-            windows: vec![self.windows[at].take()],
+            items: vec![std::mem::replace(&mut self.items[at], empty)],
             at: 0,
         }
     }
@@ -53,16 +45,7 @@ impl Work {
     }
 
     fn give_back_after(&mut self, slot: &Slot, keep: usize) {
-        let at = self.at;
-        let envelopes = self.envelopes.drain(at..);
-        let rest = envelopes
-            .zip(self.stamps.drain(at..))
-            .zip(self.windows.drain(at..));
-        let rest = rest.map(|((envelope, stamp), window)| Item {
-            envelope,
-            stamp,
-            window,
-        });
+        let rest = self.items.drain(self.at..);
         let mut mail = slot.mail.lock();
         let head: Vec<Item> = mail.queue.drain(..keep).collect();
         for item in head.into_iter().chain(rest).rev() {

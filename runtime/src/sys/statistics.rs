@@ -145,7 +145,7 @@ impl Node {
             versions.iter().flatten().map(|v| of(&v.counters)).sum()
         };
         Ok(ModuleStatistics {
-            events: sum(|c| c.events.load(Ordering::Relaxed)),
+            events: sum(|c| c.events.sum()),
             traps: sum(|c| c.traps.load(Ordering::Relaxed)),
             errors: sum(|c| c.errors.load(Ordering::Relaxed)),
             restarts: module.restarts.load(Ordering::Relaxed),

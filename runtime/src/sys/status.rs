@@ -249,7 +249,7 @@ impl Node {
                 actors: module.actors.load(Ordering::Relaxed),
                 actors_on_old: on_old.get(&module.name).copied().unwrap_or(0),
                 old_vsn: old.as_ref().map(|o| o.vsn.clone()),
-                events: count(|c| c.events.load(Ordering::Relaxed)),
+                events: count(|c| c.events.sum()),
                 traps: count(|c| c.traps.load(Ordering::Relaxed)),
                 errors: count(|c| c.errors.load(Ordering::Relaxed)),
                 restarts: module.restarts.load(Ordering::Relaxed),

@@ -219,7 +219,7 @@ impl Probation {
         let mut restarts = 0;
         for change in &core.txn.changes {
             if let Some(version) = core.shared.code.version(change.to) {
-                health.events += version.counters.events.load(Ordering::Relaxed);
+                health.events += version.counters.events.sum();
                 health.traps += version.counters.traps.load(Ordering::Relaxed);
                 health.errors += version.counters.errors.load(Ordering::Relaxed);
             }
