@@ -162,7 +162,7 @@ pub struct Steps<'o> {
     count: u32,
 }
 
-/// Where a batch counts its steps.
+/// Where a frame that is one list, or begins with one, counts its items.
 const COUNT: std::ops::Range<usize> = 1..5;
 
 impl<'o> Steps<'o> {
@@ -225,6 +225,43 @@ impl<'o> Steps<'o> {
         out.push(0);
         error.put(out);
         out[COUNT].copy_from_slice(&count.to_le_bytes());
+    }
+}
+
+/// The frame of `code-change`'s results while they come.
+#[derive(Debug)]
+pub struct Changed<'o> {
+    out: &'o mut Vec<u8>,
+    count: u32,
+}
+
+impl<'o> Changed<'o> {
+    /// Begins a frame in the place of what `out` held.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        out.clear();
+        out.push(VERSION);
+        0_u32.put(out);
+        Changed { out, count: 0 }
+    }
+
+    /// Appends one result. `state` appends the new state's bytes, and gives what is to be redelivered.
+    pub fn push(&mut self, state: impl FnOnce(&mut Vec<u8>) -> Result<Vec<Event>, String>) {
+        let start = self.out.len();
+        self.out.extend_from_slice(&[0; 5]);
+        match state(self.out) {
+            Ok(redeliver) => {
+                let len = (self.out.len() - start - 5) as u32;
+                self.out[start + 1..start + 5].copy_from_slice(&len.to_le_bytes());
+                redeliver.put(self.out);
+            }
+            Err(reason) => {
+                self.out.truncate(start);
+                self.out.push(1);
+                reason.put(self.out);
+            }
+        }
+        self.count += 1;
+        self.out[COUNT].copy_from_slice(&self.count.to_le_bytes());
     }
 }
 

@@ -537,9 +537,9 @@ variant! {
 
 record! {
     /// A state of another version, made this one's.
-    Migrated<B = Vec<u8>, S = String> {
+    Migrated<A = Vec<u8>, B = Vec<u8>, S = String> {
         /// The state.
-        state: B,
+        state: A,
         /// Put at the head of the mailbox when the state is installed.
         redeliver: Vec<Event<B, S>>,
     }

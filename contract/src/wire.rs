@@ -2,6 +2,7 @@
 //! variant, nothing between. A value has one form: what decodes encodes to the same bytes. Reading is strict.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The first byte of every frame. Another number is another format.
 pub const VERSION: u8 = 1;
@@ -224,6 +225,18 @@ impl<'a> Wire<'a> for Vec<u8> {
     #[inline]
     fn take(frame: &mut Reader<'a>) -> Result<Self, FrameError> {
         frame.bytes().map(<[u8]>::to_vec)
+    }
+}
+
+/// Bytes that many hold: a state.
+impl<'a> Wire<'a> for Arc<[u8]> {
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(self, out);
+    }
+    #[inline]
+    fn take(frame: &mut Reader<'a>) -> Result<Self, FrameError> {
+        frame.bytes().map(Arc::from)
     }
 }
 

@@ -250,6 +250,18 @@ impl Gen {
             error: self.maybe(Self::text),
         }
     }
+    fn changed(&mut self) -> Results {
+        self.list(|g| {
+            if g.bool() {
+                Ok(Migrated {
+                    state: g.bytes(),
+                    redeliver: g.list(Gen::event),
+                })
+            } else {
+                Err(g.text())
+            }
+        })
+    }
     fn direction(&mut self) -> Direction {
         if self.bool() {
             Direction::Up
@@ -285,21 +297,12 @@ fn round<T: for<'a> Wire<'a> + PartialEq + std::fmt::Debug>(value: &T) -> Vec<u8
     bytes
 }
 
-type Changed = Vec<Result<Migrated, String>>;
+type Results = Vec<Result<Migrated, String>>;
 
 /// Every frame of the contract, with values that the seed chooses.
 fn frames(seed: u64) -> Vec<Vec<u8>> {
     let g = &mut Gen(seed);
-    let changed: Changed = g.list(|g| {
-        if g.bool() {
-            Ok(Migrated {
-                state: g.bytes(),
-                redeliver: g.list(Gen::event),
-            })
-        } else {
-            Err(g.text())
-        }
-    });
+    let changed = g.changed();
     let started: Result<Started, String> = if g.bool() {
         Ok(Started {
             state: g.bytes(),
@@ -353,7 +356,7 @@ fn read_all(bytes: &[u8]) {
     read::<Handle>(bytes);
     read::<Batch>(bytes);
     read::<CodeChange>(bytes);
-    read::<Changed>(bytes);
+    read::<Results>(bytes);
     read::<ConvertEvent>(bytes);
     read::<Result<Option<Event>, String>>(bytes);
     read::<Apply>(bytes);
@@ -433,6 +436,18 @@ proptest! {
             }
         }
         prop_assert_eq!(&out, &frame(&batch));
+        let changed = g.changed();
+        let mut results = Changed::new(&mut out);
+        for result in &changed {
+            results.push(|out| {
+                out.extend_from_slice(b"part of a state");
+                let migrated = result.clone()?;
+                out.truncate(out.len() - b"part of a state".len());
+                out.extend_from_slice(&migrated.state);
+                Ok(migrated.redeliver)
+            });
+        }
+        prop_assert_eq!(&out, &frame(&changed));
     }
 
     #[test]

@@ -12,3 +12,6 @@ wasmtime::component::bindgen!({
 
 pub use midflight::actor::host::{Host, Level};
 pub use midflight_contract::*;
+
+/// Read straight into what an actor keeps.
+pub type Migrated = midflight_contract::Migrated<std::sync::Arc<[u8]>>;

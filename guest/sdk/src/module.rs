@@ -16,7 +16,7 @@ use crate::cx::Cx;
 use crate::event::{Id, Pid, ReplyTo};
 use crate::host;
 use crate::wit::{
-    self, Apply, CodeChange, ConvertEvent, Direction, Event, Init, Migrated, Next, Reader, Started,
+    self, Apply, Changed, ConvertEvent, Direction, Event, Init, Next, Reader, Started,
     Steps, Terminate, Wire,
 };
 use std::marker::PhantomData;
@@ -170,32 +170,31 @@ pub(crate) fn handle<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// From the frame of a [`CodeChange`] to that of its results.
+/// From the frame of a `CodeChange` to that of its results.
 pub(crate) fn code_change<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
     hook();
-    let CodeChange::<&[u8], &str> {
-        direction,
-        vsn,
-        extra,
-        items,
-    } = read(frame);
-    let migrate = |(cx, bytes): (wit::Cx, &[u8])| {
+    let mut items = Reader::new(frame, u32::MAX).expect(NO_FRAME);
+    let direction = Direction::take(&mut items).expect(NO_FRAME);
+    let vsn = <&str>::take(&mut items).expect(NO_FRAME);
+    let extra = <&[u8]>::take(&mut items).expect(NO_FRAME);
+    let count = items.count().expect(NO_FRAME);
+    let mut results = Changed::new(out);
+    for _ in 0..count {
+        let (cx, bytes) = <(wit::Cx, &[u8])>::take(&mut items).expect(NO_FRAME);
         let mut change = Change::new(cx, vsn, extra);
-        let state = match direction {
-            Direction::Up => {
-                let mut state = Vec::with_capacity(bytes.len() + 16);
-                encode_state(&A::code_change(&mut change, OldState(bytes))?, &mut state)?;
-                state
+        results.push(|out| {
+            match direction {
+                Direction::Up => {
+                    encode_state(&A::code_change(&mut change, OldState(bytes))?, out)?;
+                }
+                Direction::Down => {
+                    let state = decode_state::<A>(bytes)?;
+                    out.extend_from_slice(&A::code_change_down(&mut change, state)?.0);
+                }
             }
-            Direction::Down => A::code_change_down(&mut change, decode_state::<A>(bytes)?)?.0,
-        };
-        Ok(Migrated {
-            state,
-            redeliver: change.into_redeliver(),
-        })
-    };
-    let results: Vec<Result<Migrated, String>> = items.into_iter().map(migrate).collect();
-    wit::encode(&results, out);
+            Ok(change.into_redeliver())
+        });
+    }
 }
 
 /// Turns to the next event of a batch.

@@ -82,6 +82,8 @@ pub(crate) fn migrate(
         which: &which,
         goal,
         deadline,
+        wall: Shared::wall(),
+        mono: shared.mono(),
         total,
         next: AtomicUsize::new(0),
         migrated: AtomicU64::new(0),
@@ -110,6 +112,9 @@ struct Job<'a> {
     which: &'a Which,
     goal: Goal,
     deadline: Instant,
+    /// When this walk began, by both clocks: the time that its migrations see.
+    wall: u64,
+    mono: u64,
     total: usize,
     next: AtomicUsize,
     migrated: AtomicU64,
@@ -213,8 +218,8 @@ impl Job<'_> {
         }
         let cx = Cx {
             me: pid,
-            wall: Shared::wall(),
-            mono: self.shared.mono(),
+            wall: self.wall,
+            mono: self.mono,
             seed: pid.wrapping_mul(0x9e37_79b9_7f4a_7c15),
             id_base: id_base(body.events),
         };
@@ -267,7 +272,6 @@ impl Job<'_> {
         }
         match result {
             Ok(Migrated { state, redeliver }) => {
-                let state: State = state.into();
                 self.place(pid, shadow, Staged { state, redeliver });
                 self.migrated.fetch_add(1, Ordering::Relaxed);
             }

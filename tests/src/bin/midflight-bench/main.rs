@@ -1,8 +1,9 @@
-//! `midflight-bench [GUESTS [BENCH,...]]`: what one node needs for a call, a cast, an idle actor and an upgrade, beside OTP
+//! `midflight-bench [GUESTS]`: what one node needs for a call, a cast, an idle actor and an upgrade, beside OTP
 //! doing the same in the same run when Erlang is installed. One JSON object a line on stdout: figures first, then ratios
 //! (Midflight over OTP). Casts and calls go from actor to actor; nothing is driven from a loop of the host.
 //!
-//! Each size of an upgrade runs in a process of its own, so that memory means what it says.
+//! Each size of an upgrade runs in a process of its own, so that memory means what it says. `midflight-bench GUESTS
+//! --messages [call|cast]` and `midflight-bench GUESTS --upgrades N` are those processes, for a profile of one of them.
 
 mod figure;
 mod messages;
@@ -35,7 +36,9 @@ fn main() -> Result<()> {
             return Ok(());
         }
         Some("--messages") => {
-            messages::run(&guests)?.iter().for_each(Figure::print);
+            messages::run(&guests, args.next().as_deref())?
+                .iter()
+                .for_each(Figure::print);
             return Ok(());
         }
         Some(other) => {

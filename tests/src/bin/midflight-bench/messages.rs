@@ -12,11 +12,15 @@ use crate::{
 
 const RUNS: usize = 7;
 
-/// Medians of several runs.
-pub(crate) fn run(guests: &Path) -> Result<Vec<Figure>> {
+/// Medians of several runs; of one of the two, when it is named: for a profile.
+pub(crate) fn run(guests: &Path, only: Option<&str>) -> Result<Vec<Figure>> {
     let node = boot(guests)?;
     let mut figures = Vec::new();
-    for (bench, order, n) in [("call", "calls", 200_000_u64), ("cast", "casts", 1_000_000)] {
+    let all = [("call", "calls", 200_000_u64), ("cast", "casts", 1_000_000)];
+    for (bench, order, n) in all
+        .into_iter()
+        .filter(|b| only.is_none_or(|only| only == b.0))
+    {
         let mut runs = Vec::new();
         for _ in 0..RUNS {
             let answer = drive(&node, &json!({order: n, "target": "bench"}))?;
