@@ -11,13 +11,19 @@ use std::time::Duration;
 /// What is asked of the host, with bytes and text where they lie.
 type Effect<'a> = wit::Effect<&'a [u8], &'a str>;
 
+/// Buffers that may outlive a batch.
+#[derive(Default)]
+pub(crate) struct CxRoom {
+    effects: wit::Effects,
+    /// Room for a message on its way into `effects`.
+    scratch: Vec<u8>,
+}
+
 /// One event's view of the world. The same event run again sees the same.
 pub struct Cx {
     cx: wit::Cx,
     sender: Option<Pid>,
-    effects: wit::Effects,
-    /// Room for a message on its way into `effects`.
-    scratch: Vec<u8>,
+    room: CxRoom,
     stop: Option<String>,
     ids: u64,
     random: u64,
@@ -30,8 +36,7 @@ impl Cx {
         Cx {
             cx,
             sender: None,
-            effects: wit::Effects::default(),
-            scratch: Vec::new(),
+            room: CxRoom::default(),
             stop: None,
             ids: 0,
             random: cx.seed,
@@ -40,21 +45,29 @@ impl Cx {
     }
 
     /// Before the first event of a batch.
-    pub(crate) fn idle() -> Cx {
-        Cx::new(wit::Cx {
+    pub(crate) fn idle(room: CxRoom) -> Cx {
+        let nobody = wit::Cx {
             me: 0,
             wall: 0,
             mono: 0,
             seed: 0,
             id_base: 0,
-        })
+        };
+        let mut cx = Cx::new(nobody);
+        cx.room = room;
+        cx
+    }
+
+    /// The buffers, for another batch.
+    pub(crate) fn into_room(self) -> CxRoom {
+        self.room
     }
 
     /// Turns to the next event of a batch.
     pub(crate) fn begin(&mut self, cx: wit::Cx, sender: Option<u64>) {
         self.cx = cx;
         self.sender = sender.map(Pid);
-        self.effects.clear();
+        self.room.effects.clear();
         self.stop = None;
         self.ids = 0;
         self.random = cx.seed;
@@ -62,7 +75,7 @@ impl Cx {
 
     /// What the event asked for so far.
     pub(crate) fn effects(&self) -> &wit::Effects {
-        &self.effects
+        &self.room.effects
     }
 
     pub(crate) fn take_stop(&mut self) -> Option<String> {
@@ -70,7 +83,7 @@ impl Cx {
     }
 
     fn push(&mut self, effect: Effect<'_>) {
-        self.effects.push(&effect);
+        self.room.effects.push(&effect);
     }
 
     // ---- to know ----
@@ -134,18 +147,22 @@ impl Cx {
     /// Sends a message that arrives at `handle_info`.
     pub fn send(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
         let to = to.into();
-        let body = encoded(&mut self.scratch, body)?;
+        let body = encoded(&mut self.room.scratch, body)?;
         let to = to.wire();
-        self.effects.push(&Effect::Send(wit::Message { to, body }));
+        self.room
+            .effects
+            .push(&Effect::Send(wit::Message { to, body }));
         Ok(())
     }
 
     /// Sends a message that arrives at `handle_cast`.
     pub fn cast(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
         let to = to.into();
-        let body = encoded(&mut self.scratch, body)?;
+        let body = encoded(&mut self.room.scratch, body)?;
         let to = to.wire();
-        self.effects.push(&Effect::Cast(wit::Message { to, body }));
+        self.room
+            .effects
+            .push(&Effect::Cast(wit::Message { to, body }));
         Ok(())
     }
 
@@ -159,12 +176,12 @@ impl Cx {
         timeout: Duration,
     ) -> Result<Id, String> {
         let (to, id) = (to.into(), self.fresh_id());
-        self.scratch.clear();
-        body.encode_into(&mut self.scratch)?;
-        let at = self.scratch.len();
-        cookie.encode_into(&mut self.scratch)?;
-        let (body, cookie) = self.scratch.split_at(at);
-        self.effects.push(&Effect::Request(wit::Ask {
+        self.room.scratch.clear();
+        body.encode_into(&mut self.room.scratch)?;
+        let at = self.room.scratch.len();
+        cookie.encode_into(&mut self.room.scratch)?;
+        let (body, cookie) = self.room.scratch.split_at(at);
+        self.room.effects.push(&Effect::Request(wit::Ask {
             id: id.0,
             to: to.wire(),
             body,
@@ -176,8 +193,8 @@ impl Cx {
 
     /// Answers a call whose handler returned none.
     pub fn reply(&mut self, to: ReplyTo, reply: &impl Message) -> Result<(), String> {
-        let body = encoded(&mut self.scratch, reply)?;
-        self.effects.push(&Effect::Reply(wit::Answer {
+        let body = encoded(&mut self.room.scratch, reply)?;
+        self.room.effects.push(&Effect::Reply(wit::Answer {
             caller: to.caller.0,
             id: to.id.0,
             body,
@@ -275,8 +292,8 @@ impl Cx {
     /// `handle_timer` runs once, this much later, with the body. Whole milliseconds, rounded up.
     pub fn start_timer(&mut self, after: Duration, body: &impl Message) -> Result<Id, String> {
         let id = self.fresh_id();
-        let body = encoded(&mut self.scratch, body)?;
-        self.effects.push(&Effect::StartTimer(wit::StartTimer {
+        let body = encoded(&mut self.room.scratch, body)?;
+        self.room.effects.push(&Effect::StartTimer(wit::StartTimer {
             id: id.0,
             after_ms: milliseconds(after),
             body,

@@ -12,17 +12,33 @@ use crate::actor::GenServer;
 use crate::bindings::Guest;
 use crate::change::{Change, OldState};
 use crate::codec::{Body, Json, Message, decode, encode_into};
-use crate::cx::Cx;
+use crate::cx::{Cx, CxRoom};
 use crate::event::{Id, Pid, ReplyTo};
 use crate::host;
 use crate::wit::{
-    self, Apply, Changed, ConvertEvent, Direction, Event, Init, Next, Reader, Started,
-    Steps, Terminate, Wire,
+    self, Apply, Changed, ConvertEvent, Direction, Event, Init, Next, Reader, Started, Steps,
+    Terminate, Wire,
 };
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// The module whose actors are `A`; [`export!`](crate::export) exports it.
 pub struct Module<A>(PhantomData<A>);
+
+/// Buffers that one call leaves to the next: an instance's allocator is a good part of what a small handler costs. They
+/// hold nothing that anybody reads again.
+#[derive(Default)]
+pub(crate) struct Room {
+    pub(crate) out: Vec<u8>,
+    pub(crate) cx: CxRoom,
+}
+
+/// Bytes of an answer beyond which its buffer is not kept.
+const MOST: usize = 1 << 20;
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
 
 /// The host's frames are trusted to be frames: one that is none is a trap.
 const NO_FRAME: &str = "the host sent a frame of another contract";
@@ -44,8 +60,13 @@ impl<A: GenServer> Guest for Module<A> {
     }
 
     fn handle(frame_in: Vec<u8>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512);
-        handle::<A>(&frame_in, &mut out);
+        let mut room = ROOM.take();
+        handle::<A>(&frame_in, &mut room);
+        // Exactly as long as it is: it is handed over, and what is handed over has no room to spare.
+        let out = room.out.to_vec();
+        if room.out.capacity() <= MOST {
+            ROOM.set(room);
+        }
         out
     }
 
@@ -129,8 +150,9 @@ fn init<A: GenServer>(cx: wit::Cx, args: &[u8]) -> Result<Started, String> {
 }
 
 /// From the frame of a `Handle` to that of a `Batch`.
-pub(crate) fn handle<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn handle<A: GenServer>(frame: &[u8], room: &mut Room) {
     hook();
+    let out = &mut room.out;
     let mut events = Reader::new(frame, u32::MAX).expect(NO_FRAME);
     let before = <&[u8]>::take(&mut events).expect(NO_FRAME);
     let count = events.count().expect(NO_FRAME);
@@ -140,7 +162,7 @@ pub(crate) fn handle<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
         Ok(state) => state,
         Err(error) => return steps.end_unchanged(Some(&error)),
     };
-    let mut cx = Cx::idle();
+    let mut cx = Cx::idle(std::mem::take(&mut room.cx));
     let mut error = None;
     for _ in 0..count {
         let event = next(&mut cx, &mut events);
@@ -168,6 +190,7 @@ pub(crate) fn handle<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
     if let Err(error) = written {
         Steps::new(out).end_unchanged(Some(&error));
     }
+    room.cx = cx.into_room();
 }
 
 /// From the frame of a `CodeChange` to that of its results.

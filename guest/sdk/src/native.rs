@@ -73,9 +73,10 @@ impl<A: GenServer> Module<A> {
 
     /// A batch.
     pub fn handle(state: Vec<u8>, events: Vec<(wit::Cx, wit::Envelope)>) -> Batch {
-        let mut out = Vec::new();
-        module::handle::<A>(&frame(&wit::Handle { state, events }), &mut out);
-        read(&out)
+        read(&<Self as Guest>::handle(frame(&wit::Handle {
+            state,
+            events,
+        })))
     }
 
     /// States of another version.
