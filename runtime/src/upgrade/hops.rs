@@ -32,7 +32,7 @@ pub(super) fn migrate_states(
     }
     let start = |item: &(Cx, State)| {
         Ok(Migrated {
-            state: item.1.to_vec(),
+            state: item.1.clone(),
             redeliver: Vec::new(),
         })
     };
