@@ -85,7 +85,7 @@ impl Node {
             let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
             let counters = &version.counters;
             let (events, traps, errors) = (
-                of(&counters.events),
+                counters.events.sum(),
                 of(&counters.traps),
                 of(&counters.errors),
             );
