@@ -38,17 +38,20 @@ pub fn encode(module: &ModuleName, file: &str, bytes: &[u8]) -> Result<Vec<u8>, 
     let component = if Parser::is_component(bytes) {
         bytes.to_vec()
     } else if Parser::is_core_wasm(bytes) {
-        ComponentEncoder::default()
-            .validate(true)
-            .module(bytes)
-            .and_then(|mut encoder| encoder.encode())
-            .map_err(|error| {
-                refuse(
-                    module,
-                    file,
-                    format!("cannot be made a component: {error:#}"),
-                )
-            })?
+        let encode = || {
+            ComponentEncoder::default()
+                .validate(true)
+                .module(bytes)
+                .and_then(|mut encoder| encoder.encode())
+        };
+        // The encoder trusts the sections that wit-bindgen leaves, and panics over damaged ones.
+        let encoded = std::panic::catch_unwind(encode);
+        let problem = match encoded {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(error)) => Err(format!("cannot be made a component: {error:#}")),
+            Err(_) => Err("cannot be made a component: its custom sections are damaged".to_owned()),
+        };
+        problem.map_err(|problem| refuse(module, file, problem))?
     } else {
         return Err(refuse(
             module,

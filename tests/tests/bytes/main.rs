@@ -63,8 +63,13 @@ fn guest(name: &str) -> Vec<u8> {
         .unwrap_or_else(|e| panic!("{}: {e}; run `make guests` first", path.display()))
 }
 
-const RELEASE: &str = "name: first\nto: \"1.0.0\"\nmodules:\n  hello:\n    vsn: \"1.0.0\"\n    file: hello.wasm\nstart:\n  - { name: hello, module: hello }\n";
-const PATCH: &str = "name: first\nfrom: \"1.0.0\"\nto: \"1.1.0\"\nmodules:\n  hello:\n    from: \"1.0.0\"\n    vsn: \"1.1.0\"\n    file: hello_v2.wasm\n    update: advanced\n";
+fn encode(bytes: &[u8]) -> Result<Vec<u8>, midflight_patch::Error> {
+    let name = midflight_patch::ModuleName::new("fuzz").unwrap();
+    midflight_patch::component::encode(&name, "fuzz", bytes)
+}
+
+const RELEASE: &str = "name: first\nto: \"1.0.0\"\nmodules:\n  - { name: hello, file: hello.wasm }\nstart:\n  - { name: hello, module: hello }\n";
+const PATCH: &str = "name: first\nfrom: \"1.0.0\"\nto: \"1.1.0\"\nmodules:\n  - { name: hello, file: hello_v2.wasm, update: advanced }\n";
 const INVENTORY: &str = "web[1-9],!web3\ngroups:\n  web:\n    hosts:\n      web[1-9]: { address: 10.0.0.1 }\n  all:\n    children: [web]\n";
 
 /// A bundle that was built: a release of one guest, and its manifest.
@@ -114,7 +119,13 @@ fn an_inventory_and_a_pattern_of_any_text_are_read_or_refused() {
 
 #[test]
 fn a_component_of_any_bytes_is_checked_or_refused() {
-    run(fuzz::component, &[guest("hello_v1")], 300);
+    let component = encode(&guest("hello_v1")).unwrap();
+    run(fuzz::component, &[component], 300);
+}
+
+#[test]
+fn a_module_of_any_bytes_is_made_a_component_or_refused() {
+    run(|bytes| drop(encode(bytes)), &[guest("hello_v1")], 300);
 }
 
 #[test]
