@@ -193,7 +193,8 @@ fn text(heard: &Heard, sort: Sort, limit: usize) -> String {
         .filter_map(|(node, answer)| Some((node.as_str(), answer.as_ref().ok()?)))
         .collect();
     let sum = |of: fn(&pb::TopReport) -> u64| good.iter().map(|(_, top)| of(top)).sum::<u64>();
-    let per_second: f64 = good.iter().map(|(_, top)| top.per_second).sum();
+    // From 0: the sum of nothing is -0 otherwise.
+    let per_second = good.iter().fold(0.0, |sum, (_, top)| sum + top.per_second);
     let mut text = format!(
         "{}  {}  {per_second:.0} events/s  {} waiting  by {}\n",
         count(good.len() as u64, "node"),

@@ -139,7 +139,7 @@ fn several_nodes_answer_folded_and_one_that_is_gone_makes_it_exit_7() {
     let done = sys(&fleet, &["status", "all_nodes", "--module", "greeter"]);
     assert_eq!(done.code, 0, "{}", done.text());
     assert!(
-        done.out.starts_with("n[1-3]:\n  greeter 1.0.0"),
+        done.out.starts_with("n[1:3]:\n  greeter 1.0.0"),
         "{}",
         done.text()
     );
