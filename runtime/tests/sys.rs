@@ -502,7 +502,7 @@ fn top_shows_the_busiest_actors_by_each_measure_and_no_more_than_asked_for() {
     for _ in 0..9 {
         tell(&node, "probe.5", json!({}));
     }
-    tell(&node, "probe.6", json!({"op": "grow", "bytes": 5_000}));
+    ask(&node, "probe.6", json!({"op": "grow", "bytes": 5_000}));
     let before = node.event_counts(SOON);
     for _ in 0..20 {
         ask(&node, "probe.7", json!({"op": "add", "n": 1}));

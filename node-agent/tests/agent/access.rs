@@ -221,7 +221,7 @@ async fn a_change_by_sys_is_in_the_journal_and_among_the_events_with_who_asked()
             .find(|line| line.contains("\"sys\"") && line.contains(subject))
             .unwrap_or_else(|| panic!("{subject}: {journal}"));
         assert!(
-            line.contains("suspend") && line.contains("debugger"),
+            line.contains("suspend") && line.contains("controller at 127.0.0.1"),
             "{line}"
         );
     }

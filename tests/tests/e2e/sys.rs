@@ -171,7 +171,7 @@ fn top_once_shows_the_busiest_actors_and_a_viewer_may_look() {
     let viewer = ["--cert", "pki/viewer.pem", "--key", "pki/viewer.key"];
     let mut client = fleet.gateway(0);
     assert_eq!(sys(&fleet, &["suspend", "n1", "counter.5"]).code, 0);
-    client.begin("inc", "counter.5");
+    client.begin("get", "counter.5");
     until("it waits", || {
         json_of(&fleet, &["status", "n1", "counter.5"])["status"]["mailbox"] == 1
     });
