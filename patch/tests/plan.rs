@@ -45,7 +45,7 @@ fn steps(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(ToString::to_string).collect()
 }
 
-fn at<'a>(steps: &'a [String], step: &str) -> usize {
+fn at(steps: &[String], step: &str) -> usize {
     let found = steps.iter().position(|s| s == step);
     found.unwrap_or_else(|| panic!("{step} is not in {steps:#?}"))
 }

@@ -76,13 +76,17 @@ fn seed() -> u64 {
 
 /// Code by its index, as this thread has seen it: what all threads share is counted by all, on every turn, and that is
 /// dear.
-type Seen<T> = Vec<Option<Rc<Arc<T>>>>;
+type Seen<T> = Vec<Option<Own<T>>>;
+
+/// Counted by this thread alone; the count inside is touched once.
+#[allow(clippy::redundant_allocation)] // the two counts are the point
+type Own<T> = Rc<Arc<T>>;
 
 fn seen<T>(
     list: &mut Seen<T>,
     index: u32,
     find: impl FnOnce() -> Option<Arc<T>>,
-) -> Option<Rc<Arc<T>>> {
+) -> Option<Own<T>> {
     let at = index as usize;
     if let Some(Some(known)) = list.get(at) {
         return Some(known.clone());
@@ -212,13 +216,13 @@ impl Worker<'_> {
         }
     }
 
-    fn module(&mut self, index: u32) -> Rc<Arc<Module>> {
+    fn module(&mut self, index: u32) -> Own<Module> {
         let code = &self.shared.code;
         // Modules are never taken away from the list.
         seen(&mut self.modules, index, || code.module(index)).expect("an actor's module is loaded")
     }
 
-    fn version(&mut self, index: u32) -> Option<Rc<Arc<Version>>> {
+    fn version(&mut self, index: u32) -> Option<Own<Version>> {
         let code = &self.shared.code;
         let purges = code.purges();
         if self.purges != purges {
@@ -388,7 +392,7 @@ impl Worker<'_> {
     ) -> After {
         let reason = fault.reason().to_owned();
         if let Some(version) = version {
-            count(&self.shared, version, fault);
+            count(self.shared, version, fault);
         }
         self.tell_of_failure(pid, body, fault);
         if matches!(fault, Fault::Trap(_)) {
@@ -648,7 +652,7 @@ impl Worker<'_> {
     ) -> After {
         let version = self.version(body.version);
         if let Some(version) = &version {
-            count(&self.shared, version, &fault);
+            count(self.shared, version, &fault);
         }
         if let Some(item) = work.items.get(work.at) {
             sys::failed(module, pid, body, &item.envelope, fault.reason());

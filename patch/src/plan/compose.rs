@@ -153,7 +153,7 @@ impl Whole<'_> {
         let old = self.from.modules.get(name);
         let new = self.to.modules.get(name);
         let scripts = || self.legs.iter().filter_map(|leg| leg.script.module(name));
-        let last = scripts().last().cloned();
+        let last = scripts().next_back().cloned();
         let mut script = last.unwrap_or_else(|| ModuleScript::new(name.clone(), String::new()));
         for other in scripts() {
             for module in &other.depends {

@@ -16,9 +16,9 @@ pub(crate) fn sorted(before: &[Vec<usize>]) -> Vec<usize> {
         let Some(first) = (0..before.len()).find(ready) else {
             return (0..before.len()).collect();
         };
-        for n in first..before.len() {
-            if !placed[n] && same(first, n) {
-                placed[n] = true;
+        for (n, placed) in placed.iter_mut().enumerate().skip(first) {
+            if !*placed && same(first, n) {
+                *placed = true;
                 order.push(n);
             }
         }

@@ -187,7 +187,7 @@ pub(super) fn arrive(
     change: &Change,
     migrated: Migrated,
 ) {
-    body.state = migrated.state.into();
+    body.state = migrated.state;
     switch_version(shared, instances, slot, body, txn, change);
     redeliver_first(slot, migrated.redeliver);
 }
