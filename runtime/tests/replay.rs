@@ -40,7 +40,7 @@ impl Random {
             7 => json!({"op": "log", "n": n % 5, "text": "line"}),
             8 => json!({"op": "grow", "bytes": n * 8}),
             9 => json!({"seq": n}),
-            10 => json!({"op": "flag", "on": n % 2 == 0}),
+            10 => json!({"op": "flag", "on": n.is_multiple_of(2)}),
             11 => json!({"op": "echo"}),
             12 => {
                 json!({"op": "cast", "to": self.probe(), "times": n % 9, "body": self.op(depth - 1)})
@@ -63,7 +63,7 @@ impl Random {
                     _ => json!({"op": "stop", "reason": "done"}),
                 };
                 let name = format!("child{n}");
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     json!({"op": "spawn", "module": "probe", "args": {"ops": [end]}})
                 } else {
                     json!([{"op": "spawn", "module": "probe", "name": name},
@@ -80,14 +80,11 @@ fn some_runs(node: &Node, random: &mut Random) -> Vec<Record> {
     for _ in 0..500 {
         let ops: Vec<Value> = (0..1 + random.below(4)).map(|_| random.op(2)).collect();
         // One that is an array already is a message of its own.
-        match ops.into_iter().partition::<Vec<_>, _>(Value::is_array) {
-            (programs, ops) => {
-                tell(node, &random.probe(), Value::Array(ops));
-                programs
-                    .into_iter()
-                    .for_each(|p| tell(node, &random.probe(), p));
-            }
-        }
+        let (programs, ops): (Vec<_>, Vec<_>) = ops.into_iter().partition(Value::is_array);
+        tell(node, &random.probe(), Value::Array(ops));
+        programs
+            .into_iter()
+            .for_each(|p| tell(node, &random.probe(), p));
     }
     ask(node, "probe.1", json!({"op": "add", "n": 0}));
     node.recorded()

@@ -274,11 +274,10 @@ proptest! {
             let name = names[pick.index(names.len())];
             let (path, index, _) = &expected[name];
             end(&node, name, if *normal { "normal" } else { "broken" });
-            if let Some(mut top) = live.take() {
-                if !model.end(&mut top, path, *index, *normal) {
+            if let Some(mut top) = live.take()
+                && !model.end(&mut top, path, *index, *normal) {
                     live = Some(top);
                 }
-            }
         }
     }
 }

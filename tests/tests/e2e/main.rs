@@ -7,3 +7,4 @@ mod readme;
 mod refusals;
 mod rollouts;
 mod sys;
+mod trees;

@@ -238,11 +238,13 @@ impl Target for Values {
             Who::Pid(_) | Who::Module(_) => None,
         };
         let actor = actor.ok_or_else(|| error("MF0303", "no such actor".into()))?;
-        let mut answer = pb::SysResponse::default();
-        answer.status = Some(pb::ActorStatus {
-            name: actor.name.clone(),
+        let mut answer = pb::SysResponse {
+            status: Some(pb::ActorStatus {
+                name: actor.name.clone(),
+                ..Default::default()
+            }),
             ..Default::default()
-        });
+        };
         if matches!(op, Op::GetState(_)) {
             answer.state = actor.value.to_string();
         }
