@@ -29,7 +29,7 @@ applications:
       period: 60
       children:
         - worker:
-            name: flaky
+            name: crasher
             module: probe
             args: {ops: [{op: timer, after_ms: 200, body: {op: error, text: told to}}]}
 listen: [7001]
