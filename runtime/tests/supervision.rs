@@ -528,7 +528,9 @@ fn an_actor_that_is_spawned_is_a_temporary_child_of_its_spawners_supervisor() {
         [spawned[1], spawned[3], spawned[4]],
         "ended with the others by one_for_all"
     );
-    assert_eq!(node.count_children("top").unwrap().active, 2);
+    until("both run again", || {
+        node.count_children("top").unwrap().active == 2
+    });
 }
 
 #[test]
@@ -637,5 +639,6 @@ fn a_hundred_thousand_spawned_actors_are_children_and_end_with_their_supervisor(
         node.count_children("top").unwrap().active == 100_050
     });
     node.stop_application("app").unwrap();
-    assert_eq!(node.actor_count(), 1);
+    // The last of them may be on its way out of the table while the supervisor knows already that it ended.
+    until("all are gone", || node.actor_count() == 1);
 }
