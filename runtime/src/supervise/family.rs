@@ -87,6 +87,8 @@ struct Inner {
     count: u32,
     /// Those for whose end the supervisor waits, and under which token.
     drained: Option<(HashSet<Pid>, u64)>,
+    /// Out of the list, and not buried yet.
+    leaving: HashSet<Pid>,
 }
 
 impl Family {
@@ -102,6 +104,7 @@ impl Family {
                 head: NONE,
                 tail: NONE,
                 count: 0,
+                leaving: HashSet::new(),
                 drained: None,
             }),
             next_key: AtomicU32::new(keys),
@@ -197,8 +200,8 @@ impl Family {
         Ok(())
     }
 
-    /// Out of the list. Some: the last one for whom the supervisor waited, and its token.
-    pub(super) fn leave(&self, table: &Table, pid: Pid, kin: &Kin) -> Option<u64> {
+    /// Out of the list; `gone` is to follow.
+    pub(super) fn leave(&self, table: &Table, pid: Pid, kin: &Kin) {
         let mut inner = self.inner.lock();
         let (before, behind) = (kin.a.load(Ordering::Relaxed), kin.b.load(Ordering::Relaxed));
         match table.slot(before) {
@@ -211,6 +214,13 @@ impl Family {
         }
         kin.clear();
         inner.count -= 1;
+        inner.leaving.insert(pid);
+    }
+
+    /// Nothing is left of it. Some: the last one for whom the supervisor waited, and its token.
+    pub(super) fn gone(&self, pid: Pid) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.leaving.remove(&pid);
         let (waited, token) = inner.drained.as_mut()?;
         let (found, token) = (waited.remove(&pid), *token);
         if found && waited.is_empty() {
@@ -237,16 +247,26 @@ impl Family {
         all
     }
 
+    /// Those who are to be gone before the supervisor is: those in the list, and those who leave it.
+    pub(super) fn remaining(&self, table: &Table) -> Vec<Pid> {
+        // The list first: who leaves it in between is found among those who left.
+        let mut all = self.members(table);
+        all.extend(self.inner.lock().leaving.iter());
+        all
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.inner.lock().count
     }
 
-    /// From now on the end of the last of these that still is in the list gives the token. False: none of them is.
+    /// From now on the end of the last of these that is not gone yet gives the token. False: all of them are.
     pub(super) fn drain(&self, table: &Table, pids: &[Pid], token: u64) -> bool {
         let mut inner = self.inner.lock();
         let here = |pid: &&Pid| {
             let slot = table.get(**pid);
-            slot.is_some_and(|s| s.kin.seat().is_none() && s.kin.supervisor() == Some(self.id))
+            inner.leaving.contains(*pid)
+                || slot
+                    .is_some_and(|s| s.kin.seat().is_none() && s.kin.supervisor() == Some(self.id))
         };
         let waited: HashSet<Pid> = pids.iter().filter(here).copied().collect();
         let any = !waited.is_empty();
@@ -264,9 +284,9 @@ mod tests {
     }
 
     fn leave(family: &Family, table: &Table, pid: Pid) -> Option<u64> {
-        let told = family.leave(table, pid, &table.get(pid).unwrap().kin);
+        family.leave(table, pid, &table.get(pid).unwrap().kin);
         table.release(pid);
-        told
+        family.gone(pid)
     }
 
     #[test]
@@ -302,6 +322,13 @@ mod tests {
         assert_eq!(leave(&family, &table, pids[1]), None);
         assert_eq!(leave(&family, &table, pids[2]), Some(5));
         assert!(!family.drain(&table, &pids, 6));
+        let last = table.reserve().unwrap();
+        family.join(&table, last).unwrap();
+        family.leave(&table, last, &table.get(last).unwrap().kin);
+        table.release(last);
+        assert_eq!((family.count(), family.remaining(&table)), (0, vec![last]));
+        assert!(family.drain(&table, &[last], 7), "it is not buried yet");
+        assert_eq!(family.gone(last), Some(7));
         family.close();
         assert!(family.join(&table, table.reserve().unwrap()).is_err());
     }

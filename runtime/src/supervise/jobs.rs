@@ -94,7 +94,7 @@ impl Machine<'_> {
             let wait = match step {
                 Step::Stop { key, range } => self.stop(sup, key, range),
                 Step::StopAllSpawned => {
-                    let pids = sup.family.members(&self.shared.table);
+                    let pids = sup.family.remaining(&self.shared.table);
                     self.stop_spawned(sup, pids.into())
                 }
                 Step::StopSpawned { pids } => self.stop_spawned(sup, pids),

@@ -30,7 +30,6 @@ pub use self::{
 };
 pub(crate) use family::{Family, Kin};
 pub(crate) use orders::Order;
-#[allow(unused_imports)] // named by whoever keeps what a changed tree was
 pub(crate) use update::TreeBefore;
 
 use self::{forest::Forest, machine::Machine};
@@ -61,11 +60,8 @@ pub(crate) struct Seat {
 /// What is to be told when an actor has ended.
 pub(crate) enum Notice {
     Seat(Seat),
-    /// The last one for whom its supervisor waited.
-    Drained {
-        supervisor: SupId,
-        token: u64,
-    },
+    /// It was in this supervisor's list.
+    Family(Arc<Family>),
 }
 
 /// An actor that was spawned under a supervisor which will start it again.
@@ -190,24 +186,26 @@ impl Supervision {
             return Some(Notice::Seat(seat));
         }
         let family = self.family(kin.supervisor()?)?;
-        let token = family.leave(&shared.table, pid, kin)?;
-        Some(Notice::Drained {
-            supervisor: family.id,
-            token,
-        })
+        family.leave(&shared.table, pid, kin);
+        Some(Notice::Family(family))
     }
 
     /// The supervisor hears of an actor's end. `born`: its `init` had ended well.
     pub(crate) fn ended(&self, notice: Notice, pid: Pid, reason: &str, born: bool) {
-        self.push(match notice {
-            Notice::Drained { supervisor, token } => Event::Drained { supervisor, token },
-            Notice::Seat(seat) => Event::Ended {
+        match notice {
+            Notice::Family(family) => {
+                if let Some(token) = family.gone(pid) {
+                    let supervisor = family.id;
+                    self.push(Event::Drained { supervisor, token });
+                }
+            }
+            Notice::Seat(seat) => self.push(Event::Ended {
                 seat,
                 pid,
                 reason: reason.into(),
                 born,
-            },
-        });
+            }),
+        }
     }
 
     /// Finds the place of an actor that another one spawns, and takes it. A seat is to be given up by `disown` when the
@@ -268,9 +266,9 @@ impl Supervision {
         if let Some(seat) = seat {
             self.push(Event::Disown(seat));
         } else if let Some(slot) = shared.table.get(pid)
-            && let Some(Notice::Drained { supervisor, token }) = self.leave(shared, pid, &slot.kin)
+            && let Some(notice) = self.leave(shared, pid, &slot.kin)
         {
-            self.push(Event::Drained { supervisor, token });
+            self.ended(notice, pid, "noproc", false);
         }
     }
 
