@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,12 +23,13 @@ use crate::{
     data_dir::DataDir,
     error::Error,
     events::Events,
-    journal::{Entry, FileStorage},
+    journal::{Entry, FileStorage, Storage},
     key::Key,
-    store::Store,
+    store::{Blobs, Store},
     target::Target,
     transaction::Transaction,
     trust::Trust,
+    work::{Threads, Worker},
 };
 
 /// How many patches may be staged at a time.
@@ -46,8 +47,9 @@ pub struct Agent {
     /// What runs the modules.
     pub target: Arc<dyn Target>,
     pub(crate) book: Book,
-    pub(crate) store: Arc<Store>,
+    pub(crate) store: Arc<dyn Blobs>,
     pub(crate) trust: Trust,
+    pub(crate) worker: Arc<dyn Worker>,
     pub(crate) events: Events,
     pub(crate) audit: Audit,
     /// Held while an upgrade is admitted, and during confirm and rollback: they come one after the other.
@@ -62,7 +64,62 @@ pub struct Agent {
     stopping: AtomicBool,
     /// Held while blobs are collected, and while a patch that was staged is written down.
     pub(crate) collecting: Mutex<()>,
-    _data: DataDir,
+    _data: Option<DataDir>,
+}
+
+/// What an agent is made of.
+pub struct Parts {
+    /// The node's name.
+    pub node: String,
+    /// How far `sys` is on.
+    pub sys: Sys,
+    /// What runs the modules.
+    pub target: Arc<dyn Target>,
+    /// Where the journal lies.
+    pub storage: Box<dyn Storage>,
+    /// Where blobs lie.
+    pub store: Arc<dyn Blobs>,
+    /// Whose signatures count.
+    pub trust: Trust,
+    /// Where work that blocks is done.
+    pub worker: Arc<dyn Worker>,
+    /// What an empty node boots.
+    pub boot: Boot,
+    /// Held as long as the agent lives.
+    pub data: Option<DataDir>,
+}
+
+/// The release of an empty node.
+pub enum Boot {
+    /// A signed bundle, read only when there is no permanent release.
+    File(PathBuf),
+    /// One that was read and verified.
+    Read(Arc<Verified>),
+}
+
+/// A release whose signatures count.
+pub struct Verified {
+    bundle: Bundle,
+    release: Release,
+    signers: Vec<String>,
+}
+
+impl Verified {
+    /// Reads a release bundle, and verifies it.
+    ///
+    /// # Errors
+    /// [`Error::Patch`], and those of [`Trust::verify`].
+    pub fn read(path: &std::path::Path, trust: &Trust) -> Result<Self, Error> {
+        let what = format!("the release bundle {}", path.display());
+        let bundle = Bundle::read(path).map_err(Error::patch(&what))?;
+        let signers = trust.verify(&what, &bundle.manifest_bytes, &bundle.signatures)?;
+        let release = Release::from_manifest(&bundle.manifest).map_err(Error::patch(&what))?;
+        Ok(Self {
+            bundle,
+            release,
+            signers,
+        })
+    }
 }
 
 impl Agent {
@@ -75,15 +132,33 @@ impl Agent {
         data: DataDir,
         target: Arc<dyn Target>,
     ) -> Result<Arc<Self>, Error> {
-        let storage = FileStorage::open(&data.path().join("journal"))?;
-        let (book, torn) = Book::open(Box::new(storage))?;
-        let agent = Arc::new(Self {
+        Self::from_parts(Parts {
             node: config.node.to_string(),
             sys: config.sys,
             target,
-            book,
+            storage: Box::new(FileStorage::open(&data.path().join("journal"))?),
             store: Arc::new(Store::open(data.path())?),
             trust: trust(config),
+            worker: Arc::new(Threads),
+            boot: Boot::File(config.boot.clone()),
+            data: Some(data),
+        })
+    }
+
+    /// The same, of parts. Blocks.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn from_parts(parts: Parts) -> Result<Arc<Self>, Error> {
+        let (book, torn) = Book::open(parts.storage)?;
+        let agent = Arc::new(Self {
+            node: parts.node,
+            sys: parts.sys,
+            target: parts.target,
+            book,
+            store: parts.store,
+            trust: parts.trust,
+            worker: parts.worker,
             events: Events::default(),
             audit: Audit::default(),
             orders: Arc::default(),
@@ -94,7 +169,7 @@ impl Agent {
             open: Mutex::default(),
             stopping: AtomicBool::new(false),
             collecting: Mutex::default(),
-            _data: data,
+            _data: parts.data,
         });
         if torn > 0 {
             tracing::warn!(
@@ -104,7 +179,7 @@ impl Agent {
             let text = format!("{torn} bytes of a journal line that a crash tore were cut off");
             agent.events.add("boot", text, None, None);
         }
-        let release = agent.boot(&config.boot)?;
+        let release = agent.boot(&parts.boot)?;
         let text = format!(
             "release {} {} runs",
             release.release.name, release.release.vsn
@@ -116,7 +191,7 @@ impl Agent {
     }
 
     /// Boots the permanent release, or the bundle.
-    fn boot(&self, bundle: &Path) -> Result<Arc<NamedRelease>, Error> {
+    fn boot(&self, bundle: &Boot) -> Result<Arc<NamedRelease>, Error> {
         let release = match &self.book.state().permanent {
             Some(permanent) => {
                 let blobs = permanent
@@ -138,23 +213,27 @@ impl Agent {
     }
 
     /// Boots a bundle on an empty node. It becomes permanent only once it runs, so that a bad one can be replaced.
-    fn install(&self, path: &Path) -> Result<Arc<NamedRelease>, Error> {
-        let (bundle, release, signers) = read_release(path, &self.trust)?;
-        for blob in bundle.blobs.values() {
-            self.store.put(blob)?;
-        }
-        let blobs: BTreeMap<_, Arc<[u8]>> = bundle
-            .blobs
-            .into_iter()
-            .map(|(digest, blob)| (digest, blob.into()))
-            .collect();
-        self.target.boot(&release, &blobs)?;
-        let named = NamedRelease::new(release.clone())?;
-        let manifest = Digest::of(&bundle.manifest_bytes);
-        self.book.record(&Entry::Installed {
+    fn install(&self, boot: &Boot) -> Result<Arc<NamedRelease>, Error> {
+        let verified = match boot {
+            Boot::File(path) => &Arc::new(Verified::read(path, &self.trust)?),
+            Boot::Read(verified) => verified,
+        };
+        let Verified {
+            bundle,
             release,
-            manifest,
             signers,
+        } = &**verified;
+        let mut blobs: BTreeMap<_, Arc<[u8]>> = BTreeMap::new();
+        for blob in bundle.blobs.values() {
+            let digest = self.store.put(blob)?;
+            blobs.insert(digest, self.store.read(&digest)?);
+        }
+        self.target.boot(release, &blobs)?;
+        let named = NamedRelease::new(release.clone())?;
+        self.book.record(&Entry::Installed {
+            release: release.clone(),
+            manifest: Digest::of(&bundle.manifest_bytes),
+            signers: signers.clone(),
         })?;
         Ok(named)
     }
@@ -262,7 +341,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
     if let Some(tcp) = &config.listen.tcp {
         crate::tls::server_config(tcp)?;
     }
-    read_release(&config.boot, &trust(config)).map(drop)
+    Verified::read(&config.boot, &trust(config)).map(drop)
 }
 
 fn trust(config: &Config) -> Trust {
@@ -271,12 +350,4 @@ fn trust(config: &Config) -> Trust {
         file: config.allowed_signers.clone(),
         required,
     }
-}
-
-fn read_release(path: &Path, trust: &Trust) -> Result<(Bundle, Release, Vec<String>), Error> {
-    let what = format!("the release bundle {}", path.display());
-    let bundle = Bundle::read(path).map_err(Error::patch(&what))?;
-    let signers = trust.verify(&what, &bundle.manifest_bytes, &bundle.signatures)?;
-    let release = Release::from_manifest(&bundle.manifest).map_err(Error::patch(&what))?;
-    Ok((bundle, release, signers))
 }

@@ -29,6 +29,7 @@ pub mod target;
 mod tls;
 mod transaction;
 mod trust;
+mod work;
 
 pub use agent::{VERSION, check};
 pub use config::Config;

@@ -20,7 +20,27 @@ use crate::error::Error;
 /// How long an unfinished blob is kept for its sender to go on.
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// The blobs of one node.
+/// The blobs of one node, wherever they lie. Errors are those of [`Store`].
+pub trait Blobs: Send + Sync + 'static {
+    /// Whether the complete blob is here.
+    fn has(&self, digest: &Digest) -> bool;
+    /// How many bytes of a blob of `size` bytes are here.
+    fn received(&self, digest: &Digest, size: u64) -> u64;
+    /// Adds bytes at `offset` of a blob that will have `size` bytes; with the last of them it is checked and complete.
+    fn append(&self, digest: &Digest, size: u64, offset: u64, data: &[u8]) -> Result<(), Error>;
+    /// Stores a whole blob at once.
+    fn put(&self, data: &[u8]) -> Result<Digest, Error>;
+    /// A blob's bytes, checked.
+    fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, Error>;
+    /// Removes the complete blobs that are neither in `needed` nor held. Gives their number.
+    fn collect(&self, needed: &BTreeSet<Digest>) -> Result<usize, Error>;
+    /// Keeps a blob from being collected, once for each call.
+    fn hold(&self, blob: &Digest);
+    /// Ends one hold.
+    fn let_go(&self, blob: &Digest);
+}
+
+/// The blobs of one node, as files.
 pub struct Store {
     blobs: PathBuf,
     partial: PathBuf,
@@ -30,21 +50,22 @@ pub struct Store {
 
 /// Keeps blobs from being collected while it lives.
 pub struct Pin {
-    store: Arc<Store>,
+    store: Arc<dyn Blobs>,
     blobs: Vec<Digest>,
+}
+
+/// Keeps these blobs from being collected.
+pub fn pin(store: &Arc<dyn Blobs>, blobs: Vec<Digest>) -> Pin {
+    blobs.iter().for_each(|blob| store.hold(blob));
+    Pin {
+        store: store.clone(),
+        blobs,
+    }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut pins = self.store.pins.lock();
-        for blob in &self.blobs {
-            if let Some(count) = pins.get_mut(blob) {
-                *count -= 1;
-                if *count == 0 {
-                    pins.remove(blob);
-                }
-            }
-        }
+        self.blobs.iter().for_each(|blob| self.store.let_go(blob));
     }
 }
 
@@ -69,27 +90,16 @@ impl Store {
             pins: Mutex::new(BTreeMap::new()),
         })
     }
+}
 
-    /// Keeps these blobs from being collected.
-    pub fn pin(self: &Arc<Self>, blobs: Vec<Digest>) -> Pin {
-        let mut pins = self.pins.lock();
-        for blob in &blobs {
-            *pins.entry(*blob).or_default() += 1;
-        }
-        drop(pins);
-        Pin {
-            store: self.clone(),
-            blobs,
-        }
-    }
-
+impl Blobs for Store {
     /// Whether the complete blob is here.
-    pub fn has(&self, digest: &Digest) -> bool {
+    fn has(&self, digest: &Digest) -> bool {
         self.blobs.join(digest.hex()).is_file()
     }
 
     /// How many bytes of a blob of `size` bytes are here.
-    pub fn received(&self, digest: &Digest, size: u64) -> u64 {
+    fn received(&self, digest: &Digest, size: u64) -> u64 {
         if self.has(digest) {
             return size;
         }
@@ -101,7 +111,7 @@ impl Store {
     /// # Errors
     /// [`Error::Chunk`] for an offset that is not what is here or bytes beyond `size`, [`Error::DigestMismatch`] when it is
     /// complete and other bytes (they are dropped), [`Error::DiskFull`] and [`Error::Io`]; then the chunk is not here.
-    pub fn append(
+    fn append(
         &self,
         digest: &Digest,
         size: u64,
@@ -145,7 +155,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::DiskFull`] and [`Error::Io`]; then nothing of it is here.
-    pub fn put(&self, data: &[u8]) -> Result<Digest, Error> {
+    fn put(&self, data: &[u8]) -> Result<Digest, Error> {
         let digest = Digest::of(data);
         let _pins = self.pins.lock();
         if self.has(&digest) {
@@ -166,7 +176,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::BlobMissing`], [`Error::Io`], and [`Error::BlobDamaged`]: then the blob is gone, so that it can come again.
-    pub fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, Error> {
+    fn read(&self, digest: &Digest) -> Result<Arc<[u8]>, Error> {
         let path = self.blobs.join(digest.hex());
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -192,7 +202,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn collect(&self, needed: &BTreeSet<Digest>) -> Result<usize, Error> {
+    fn collect(&self, needed: &BTreeSet<Digest>) -> Result<usize, Error> {
         let pins = self.pins.lock();
         let keep = |name: &str| {
             let digest = format!("sha256:{name}").parse::<Digest>().ok();
@@ -217,6 +227,22 @@ impl Store {
         Ok(removed)
     }
 
+    fn hold(&self, blob: &Digest) {
+        *self.pins.lock().entry(*blob).or_default() += 1;
+    }
+
+    fn let_go(&self, blob: &Digest) {
+        let mut pins = self.pins.lock();
+        if let Some(count) = pins.get_mut(blob) {
+            *count -= 1;
+            if *count == 0 {
+                pins.remove(blob);
+            }
+        }
+    }
+}
+
+impl Store {
     fn create(&self, path: &Path) -> Result<File, Error> {
         OpenOptions::new()
             .append(true)
@@ -264,7 +290,7 @@ fn sync_folder(folder: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn store() -> (tempfile::TempDir, Arc<Store>) {
+    fn store() -> (tempfile::TempDir, Arc<dyn Blobs>) {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path()).unwrap());
         (folder, store)
@@ -333,7 +359,7 @@ mod tests {
         let [needed, pinned, other] = [b"a", b"b", b"c"].map(|data| store.put(data).unwrap());
         let partial = Digest::of(b"later");
         store.append(&partial, 5, 0, b"la").unwrap();
-        let pin = store.pin(vec![pinned]);
+        let pin = pin(&store, vec![pinned]);
         assert_eq!(store.collect(&BTreeSet::from([needed])).unwrap(), 1);
         assert!(store.has(&needed) && store.has(&pinned) && !store.has(&other));
         drop(pin);

@@ -220,6 +220,16 @@ impl Error {
             message: error.to_string(),
         }
     }
+
+    /// Of work that panicked with this.
+    pub(crate) fn panic(what: &'static str, panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panicked {
+            what,
+            message: text.unwrap_or_else(|| "it said nothing".to_owned()),
+        }
+    }
 }
 
 impl From<TargetError> for Error {

@@ -17,6 +17,7 @@ use crate::{
     agent::Agent,
     error::Error,
     peer::{Peer, Right},
+    work,
 };
 
 /// A stream of answers.
@@ -63,9 +64,7 @@ impl Service {
         work: impl FnOnce(&Arc<Agent>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let agent = self.agent.clone();
-        tokio::task::spawn_blocking(move || work(&agent))
-            .await
-            .map_err(Error::panicked(what))
+        work::run(&self.agent.worker, what, move || work(&agent)).await
     }
 }
 

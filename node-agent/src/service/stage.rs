@@ -20,7 +20,7 @@ use crate::{
     journal::{Entry, StagedPatch},
     key::Key,
     peer::Peer,
-    store::Pin,
+    store::{Pin, pin},
 };
 
 /// Most bytes of one chunk.
@@ -137,7 +137,7 @@ fn verify(agent: &Arc<Agent>, key: Key, header: pb::StageHeader) -> Result<Plan,
         .iter()
         .map(|module| (module.blob, module.size))
         .collect();
-    let pin = agent.store.pin(sizes.keys().copied().collect());
+    let pin = pin(&agent.store, sizes.keys().copied().collect());
     Ok(Plan {
         key,
         manifest,

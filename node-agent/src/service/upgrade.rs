@@ -25,6 +25,7 @@ use crate::{
     peer::Peer,
     steps::{self, Steps},
     transaction::{PHASES, Progress, Transaction},
+    work,
 };
 
 /// How long the first message may take.
@@ -184,12 +185,14 @@ impl Driver {
             self.transaction.clone(),
             self.steps.clone(),
         );
-        let mut work =
-            tokio::task::spawn_blocking(move || transaction.run(&agent, &phases, &steps));
+        let work = work::run(&self.agent.worker, "upgrade", move || {
+            transaction.run(&agent, &phases, &steps)
+        });
+        tokio::pin!(work);
         let (mut listening, mut read) = (true, true);
         loop {
             let said = tokio::select! {
-                done = &mut work => return done.map_err(Error::panicked("upgrade")),
+                done = &mut work => return done,
                 () = self.steps.closed(), if read => {
                     read = false;
                     Said::Stop(broken())
@@ -279,7 +282,8 @@ impl Driver {
 
     async fn abort(self, error: Error) {
         let phase = self.phase();
-        let work = tokio::task::spawn_blocking(move || {
+        let worker = self.agent.worker.clone();
+        let work = work::run(&worker, "abort", move || {
             if !matches!(error, Error::Aborted { .. }) {
                 self.steps
                     .failed(phase, Duration::ZERO, error.failure(phase, false));
@@ -288,7 +292,7 @@ impl Driver {
                 .abort(&self.agent, phase, &error, &self.steps);
         });
         if let Err(error) = work.await {
-            tracing::error!(%error, "aborting a transaction ended in a panic");
+            tracing::error!(error = error.chain(), "aborting a transaction ended in a panic");
         }
     }
 }
