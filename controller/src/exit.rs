@@ -23,7 +23,7 @@ impl Exit {
     pub const ROLLED_BACK: Exit = Exit(3);
     /// 4: failed, and some nodes are neither confirmed nor rolled back.
     pub const UNRESOLVED: Exit = Exit(4);
-    /// 5: still running.
+    /// 5: paused or still running.
     pub const RUNNING: Exit = Exit(5);
     /// 6: aborted by a person.
     pub const ABORTED: Exit = Exit(6);
@@ -45,7 +45,7 @@ impl Exit {
             2 => "refused, no node was changed",
             3 => "failed, every changed node is back on the old code",
             4 => "some nodes are neither confirmed nor rolled back",
-            5 => "still running",
+            5 => "paused or still running",
             6 => "aborted",
             7 => "succeeded within the failure budget, but not every node is confirmed",
             _ => "unknown",
@@ -62,6 +62,7 @@ impl Exit {
         match state {
             RolloutState::Planned
             | RolloutState::Running
+            | RolloutState::Paused
             | RolloutState::RollingBack
             | RolloutState::Unrecognised => Exit::RUNNING,
             _ if unresolved => Exit::UNRESOLVED,

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use midflight_controller::engine::control::{Control, Request, Verb};
 use midflight_controller::engine::event::{Event, Fact, Owner, Place, Planned};
 use midflight_controller::engine::node::Order;
 use midflight_controller::engine::payload::Payload;
 use midflight_controller::engine::rollout::{Input, Rollout};
 use midflight_controller::engine::view::View;
 use midflight_controller::engine::words::{Outcome, Phase, RolloutState};
-use midflight_controller::engine::{self, Ended, Reporter, Run, Stop, survey};
+use midflight_controller::engine::{self, Ended, Reporter, Run, survey};
 use midflight_controller::journal::{Journal, Memory};
 use midflight_controller::output::{self, Silent};
 use midflight_controller::plan;
@@ -64,13 +65,13 @@ impl World {
     }
 
     async fn apply(&mut self) -> Ended {
-        let (_keep, stop) = mpsc::channel(1);
-        self.apply_until(stop, &mut Silent).await.unwrap()
+        let (_keep, controls) = mpsc::channel(1);
+        self.apply_until(controls, &mut Silent).await.unwrap()
     }
 
     async fn apply_until(
         &mut self,
-        stop: mpsc::Receiver<Stop>,
+        controls: mpsc::Receiver<Control>,
         reporter: &mut dyn Reporter,
     ) -> Result<Ended, midflight_controller::Error> {
         let text = format!(
@@ -147,7 +148,7 @@ impl World {
             concurrency: self.policy.concurrency,
             journal: &mut self.journal,
             reporter,
-            stop,
+            controls,
         })
         .await)
     }
@@ -168,18 +169,29 @@ impl World {
             .iter()
             .map(|place| place.name.clone())
             .collect();
-        let (_keep, stop) = mpsc::channel(1);
+        let (_keep, controls) = mpsc::channel(1);
         engine::run(Run {
             id: id(),
             machine: Rollout::resumed(names, &changed, &others, &self.policy),
             view,
-            preface: vec![Fact::Owned {
-                owner: Owner {
-                    pid: 2,
-                    host: "there".into(),
-                    user: "bob".into(),
+            preface: vec![
+                Fact::Control {
+                    request: Request {
+                        verb: Verb::Rollback,
+                        who: "bob".into(),
+                        reason: String::new(),
+                    },
+                    refused: None,
                 },
-            }],
+                Fact::Owned {
+                    owner: Owner {
+                        pid: 2,
+                        host: "there".into(),
+                        user: "bob".into(),
+                    },
+                    epoch: 2,
+                },
+            ],
             first: Input::RollBack("a rollback was asked for".into()),
             links: survey::links(&targets, &transport, &self.policy),
             order: self.order(&planned.patch),
@@ -187,7 +199,7 @@ impl World {
             concurrency: self.policy.concurrency,
             journal: &mut self.journal,
             reporter: &mut Silent,
-            stop,
+            controls,
         })
         .await
     }
@@ -374,8 +386,8 @@ async fn too_many_dead_nodes_are_a_refusal() {
         dead: number <= 2,
         ..good(number)
     });
-    let (_keep, stop) = mpsc::channel(1);
-    let error = world.apply_until(stop, &mut Silent).await.unwrap_err();
+    let (_keep, controls) = mpsc::channel(1);
+    let error = world.apply_until(controls, &mut Silent).await.unwrap_err();
     assert_eq!((error.code(), error.exit().code()), ("MF0508", 2));
     assert_eq!(world.fleet.calls("n3"), ["describe"]);
 }
@@ -497,8 +509,8 @@ async fn another_rollout_on_a_node_is_a_refusal_that_names_it() {
     world
         .fleet
         .hold("n3", "r-other", pb::UpgradeState::Probation);
-    let (_keep, stop) = mpsc::channel(1);
-    let error = world.apply_until(stop, &mut Silent).await.unwrap_err();
+    let (_keep, controls) = mpsc::channel(1);
+    let error = world.apply_until(controls, &mut Silent).await.unwrap_err();
     assert_eq!((error.code(), error.exit().code()), ("MF0506", 2));
     assert!(error.to_string().contains("r-other"));
 }
@@ -521,17 +533,23 @@ async fn no_more_nodes_are_in_flight_than_the_rule_allows() {
 
 /// Says stop when an event comes that it waits for.
 struct StopAt<F> {
-    to: mpsc::Sender<Stop>,
-    stop: Option<Stop>,
+    to: mpsc::Sender<Control>,
+    verb: Option<Verb>,
     when: F,
 }
 
 impl<F: Fn(&Fact) -> bool + Send> Reporter for StopAt<F> {
     fn event(&mut self, event: &Event, _: &View) {
         if (self.when)(&event.fact)
-            && let Some(stop) = self.stop.take()
+            && let Some(verb) = self.verb.take()
         {
-            self.to.try_send(stop).unwrap();
+            let request = Request {
+                verb,
+                who: "eve".into(),
+                reason: String::new(),
+            };
+            let (answer, _) = tokio::sync::oneshot::channel();
+            self.to.try_send(Control { request, answer }).unwrap();
         }
     }
 }
@@ -547,15 +565,15 @@ async fn an_abort_takes_hold_at_once_and_leaves_what_is_confirmed() {
         ..Script::default()
     };
     let mut world = World::new(5, "waves: [1, 100%]\ntimeouts: {prepare: 1h}\n", slow);
-    let (to, stop) = mpsc::channel(2);
+    let (to, controls) = mpsc::channel(2);
     // n2 is in probation when n4 is still preparing.
     let when = |fact: &Fact| matches!(fact, Fact::Node { node, outcome: Outcome::InProbation, .. } if node == "n2");
     let mut reporter = StopAt {
         to,
-        stop: Some(Stop::Abort("aborted by Ctrl-C".into())),
+        verb: Some(Verb::Abort { keep: false }),
         when,
     };
-    let ended = world.apply_until(stop, &mut reporter).await.unwrap();
+    let ended = world.apply_until(controls, &mut reporter).await.unwrap();
     assert_eq!(
         (ended.view.exit().code(), ended.view.state),
         (6, RolloutState::Aborted)
@@ -569,14 +587,14 @@ async fn an_abort_takes_hold_at_once_and_leaves_what_is_confirmed() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_leaves_at_once_leaves_a_journal_that_a_rollback_can_use() {
     let mut world = World::new(8, FAST, good);
-    let (to, stop) = mpsc::channel(2);
+    let (to, controls) = mpsc::channel(2);
     let when = phase_begins("n2", Phase::Resume);
     let mut reporter = StopAt {
         to,
-        stop: Some(Stop::Now),
+        verb: Some(Verb::Detach),
         when,
     };
-    let ended = world.apply_until(stop, &mut reporter).await.unwrap();
+    let ended = world.apply_until(controls, &mut reporter).await.unwrap();
     assert!(!ended.over);
     assert_eq!(ended.view.state, RolloutState::Running);
     let view = View::of(&world.events());

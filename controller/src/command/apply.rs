@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::command::plan::{PlanArgs, Prepared};
 use crate::command::{JournalArgs, print, tell};
+use crate::engine::control::{self, Control, Request, Verb};
 use crate::engine::event::{Fact, Owner, Place, Planned};
 use crate::engine::id::RolloutId;
 use crate::engine::link::Link;
@@ -19,7 +20,7 @@ use crate::engine::payload::Payload;
 use crate::engine::rollout::{Input, Rollout};
 use crate::engine::view::View;
 use crate::engine::words::Outcome;
-use crate::engine::{self, Ended, Run, Stop};
+use crate::engine::{self, Ended, Run};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::journal::{Lock, Sqlite};
@@ -35,20 +36,20 @@ pub struct ApplyArgs {
 }
 
 pub async fn run(args: ApplyArgs, format: Format) -> Result<Exit, Error> {
-    let stop = stops()?;
-    run_until(args, format, stop).await
+    let controls = signals()?;
+    run_until(args, format, controls).await
 }
 
 /// The same, with somebody else who says when to stop.
 pub async fn run_until(
     args: ApplyArgs,
     format: Format,
-    mut stop: mpsc::Receiver<Stop>,
+    mut controls: mpsc::Receiver<Control>,
 ) -> Result<Exit, Error> {
     let path = args.journal.path()?;
     let prepared = tokio::select! {
         prepared = args.plan.prepare() => prepared?,
-        _ = stop.recv() => {
+        _ = controls.recv() => {
             tell("stopped while planning; no node was changed");
             return Ok(Exit::ABORTED);
         }
@@ -133,7 +134,7 @@ pub async fn run_until(
         concurrency: policy.concurrency,
         journal: &mut journal,
         reporter: &mut *output::reporter(format),
-        stop,
+        controls,
     })
     .await;
     conclude(&id, ended, lock, format)
@@ -174,33 +175,34 @@ pub fn conclude(id: &RolloutId, ended: Ended, lock: Lock, format: Format) -> Res
     }
 }
 
-/// The first Ctrl-C or SIGTERM asks for an abort, the next for the end.
-pub fn stops() -> Result<mpsc::Receiver<Stop>, Error> {
+/// The first Ctrl-C or SIGTERM asks for an abort, the next to leave everything as it is.
+pub fn signals() -> Result<mpsc::Receiver<Control>, Error> {
     let failed = |source| Error::Output { source };
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
-    let (to, stop) = mpsc::channel(2);
+    let (to, controls) = mpsc::channel(control::WAITING);
     // Ends when the receiver is gone, at the latest with the process.
     tokio::spawn(async move {
-        let mut first = true;
+        let mut verb = Verb::Abort { keep: false };
         loop {
             let name = tokio::select! {
                 _ = interrupts.recv() => "Ctrl-C",
                 _ = terminations.recv() => "SIGTERM",
             };
-            let stop = if first {
-                Stop::Abort(format!("aborted by {name}"))
-            } else {
-                Stop::Now
-            };
-            first = false;
             tell(&format!("{name}: aborting; once more leaves at once"));
-            if to.send(stop).await.is_err() {
+            let request = Request {
+                verb: std::mem::replace(&mut verb, Verb::Detach),
+                who: name.to_owned(),
+                reason: String::new(),
+            };
+            // Lines say what came of it.
+            let (answer, _) = tokio::sync::oneshot::channel();
+            if to.send(Control { request, answer }).await.is_err() {
                 return;
             }
         }
     });
-    Ok(stop)
+    Ok(controls)
 }
 
 /// Finishes earlier rollouts that were confirmed on nodes by a process that has died since: a node that is not finished takes

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use clap::Args;
 use midflight_proto::agent::v1 as pb;
 
-use crate::command::apply::{conclude, stops, this_process};
+use crate::command::apply::{conclude, signals, this_process};
 use crate::command::fleet::{FleetArgs, PolicyArgs};
 use crate::command::{JournalArgs, tell};
+use crate::engine::control::{Request, Verb};
 use crate::engine::event::Fact;
 use crate::engine::id::RolloutId;
 use crate::engine::node::Order;
@@ -103,13 +104,25 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
                 .unwrap_or(&planned.on_down_failure),
         ),
     };
+    let epoch = view.epoch + 1;
     let ended = engine::run(Run {
         id: id.clone(),
         machine: Rollout::resumed(names, &changed, &others, &policy),
         view,
-        preface: vec![Fact::Owned {
-            owner: this_process(),
-        }],
+        preface: vec![
+            Fact::Control {
+                request: Request {
+                    verb: Verb::Rollback,
+                    who: this_process().to_string(),
+                    reason: String::new(),
+                },
+                refused: None,
+            },
+            Fact::Owned {
+                owner: this_process(),
+                epoch,
+            },
+        ],
         first: Input::RollBack("a rollback was asked for".to_owned()),
         links,
         order: Arc::new(order),
@@ -117,7 +130,7 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
         concurrency: policy.concurrency,
         journal: &mut journal,
         reporter: &mut *output::reporter(format),
-        stop: stops()?,
+        controls: signals()?,
     })
     .await;
     conclude(&id, ended, lock, format)

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::control::Request;
 use crate::engine::id::RolloutId;
 use crate::engine::pauses::Pauses;
 use crate::engine::words::{Outcome, Phase, RolloutState, Status, WaveStage};
@@ -34,6 +35,18 @@ pub enum Fact {
     Owned {
         /// That process.
         owner: Owner,
+        /// How many processes have owned the rollout, this one included: what a node's claim is compared with.
+        #[serde(default)]
+        epoch: u64,
+    },
+    /// A person asked for something.
+    Control {
+        /// What, who and why.
+        #[serde(flatten)]
+        request: Request,
+        /// Why nothing came of it, when it was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
     },
     /// The rollout goes over to a state.
     State {
@@ -115,7 +128,7 @@ pub enum Fact {
 }
 
 /// The plan of a rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Planned {
     /// The application.
     pub name: String,
@@ -151,7 +164,7 @@ pub struct Place {
 }
 
 /// The process that runs a rollout.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Process id.
     pub pid: u32,

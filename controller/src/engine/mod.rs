@@ -3,6 +3,7 @@
 //! before it acts on them, and is the only writer of a rollout's events.
 
 pub mod budget;
+pub mod control;
 pub mod event;
 pub mod gate;
 pub mod id;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::engine::control::{Answer, Control, Verb};
 use crate::engine::event::{Event, Fact};
 use crate::engine::id::{RolloutId, now_ms};
 use crate::engine::jobs::Jobs;
@@ -44,15 +46,6 @@ const BATCH: usize = 256;
 pub trait Reporter: Send {
     /// An event happened.
     fn event(&mut self, event: &Event, view: &View);
-}
-
-/// What a person wants while a rollout runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Start nothing new, abort what has not resumed, put back what is in probation, and end.
-    Abort(String),
-    /// End at once, and leave everything as it is.
-    Now,
 }
 
 /// Everything that the engine needs to run one rollout.
@@ -79,8 +72,8 @@ pub struct Run<'a> {
     pub journal: &'a mut dyn Journal,
     /// Who is told.
     pub reporter: &'a mut dyn Reporter,
-    /// What a person wants.
-    pub stop: mpsc::Receiver<Stop>,
+    /// What people ask; see [`control::ask`].
+    pub controls: mpsc::Receiver<Control>,
 }
 
 /// How a run ended.
@@ -111,7 +104,7 @@ async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
     let (to, mut steps) = mpsc::channel(STEPS);
     let mut jobs = Jobs::new(run, to, cancels_upgrades, cancels_confirms);
     let mut bake: Option<Instant> = None;
-    let mut stop_open = true;
+    let mut controls_open = true;
     let mut inputs = vec![run.first.clone()];
     let mut facts = std::mem::take(&mut run.preface);
     loop {
@@ -142,10 +135,24 @@ async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
         let bake_over = async { sleep_until(bake.unwrap_or_else(Instant::now)).await };
         tokio::select! {
             biased;
-            stop = run.stop.recv(), if stop_open => match stop {
-                Some(Stop::Abort(reason)) => inputs.push(Input::Abort(reason)),
-                Some(Stop::Now) => return Ok(()),
-                None => stop_open = false,
+            control = run.controls.recv(), if controls_open => match control {
+                Some(Control { request, answer }) => {
+                    let input = match &request.verb {
+                        Verb::Abort { keep: false } => Some(Input::Abort(format!("aborted by {}", request.who))),
+                        Verb::Rollback => Some(Input::RollBack(format!("{} asked for a rollback", request.who))),
+                        _ => None,
+                    };
+                    let leaves = request.verb == Verb::Detach;
+                    let refused = (input.is_none() && !leaves).then(|| "it cannot be done to a rollout that runs".to_owned());
+                    inputs.extend(input);
+                    record(run, vec![Fact::Control { request, refused: refused.clone() }])?;
+                    // Who asked may have gone.
+                    let _ = answer.send(refused.map_or(Answer::Done, Answer::Refused));
+                    if leaves {
+                        return Ok(());
+                    }
+                }
+                None => controls_open = false,
             },
             // The sender is in `jobs`, so that this never ends.
             Some(step) = steps.recv() => facts.push(step_fact(&run.links, step)),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::engine::control::Verb;
 use crate::engine::event::{
     Cause, Event, Fact, Health, Owner, PauseMs, Planned, RollbackCounts, Summary,
 };
@@ -17,6 +18,8 @@ pub struct View {
     pub planned: Option<Planned>,
     /// The process that runs it, or ran it last.
     pub owner: Option<Owner>,
+    /// How many processes have owned it.
+    pub epoch: u64,
     /// Where it is.
     pub state: RolloutState,
     /// Why.
@@ -79,6 +82,7 @@ impl Default for View {
         Self {
             planned: None,
             owner: None,
+            epoch: 0,
             state: RolloutState::Planned,
             reason: String::new(),
             waves: Vec::new(),
@@ -111,11 +115,15 @@ impl View {
         (self.seq, self.last_ms) = (event.seq, event.time_ms);
         match &event.fact {
             Fact::Planned(planned) => self.plan(planned),
-            Fact::Owned { owner } => {
+            Fact::Owned { owner, .. } => {
                 self.owner = Some(owner.clone());
-                self.requested = true;
+                self.epoch += 1;
                 self.summary = None;
             }
+            Fact::Control {
+                request,
+                refused: None,
+            } => self.requested |= request.verb == Verb::Rollback,
             Fact::State { state, reason } => (self.state, self.reason) = (*state, reason.clone()),
             Fact::Wave {
                 wave,
@@ -161,7 +169,7 @@ impl View {
                 }
             }
             Fact::Ended(summary) => self.summary = Some((**summary).clone()),
-            Fact::Step { .. } | Fact::Unrecognised => {}
+            Fact::Step { .. } | Fact::Control { .. } | Fact::Unrecognised => {}
         }
     }
 
@@ -199,6 +207,7 @@ impl View {
             }
         }
         self.owner = Some(planned.owner.clone());
+        self.epoch = 1;
         self.planned = Some(planned.clone());
     }
 

@@ -54,6 +54,8 @@ words! {
         Planned = "planned",
         /// Waves are going on.
         Running = "running",
+        /// Nothing new is started until a person resumes.
+        Paused = "paused",
         /// The last wave is confirmed and the old code was dropped.
         Succeeded = "succeeded",
         /// Every changed node is being put back.

@@ -55,8 +55,15 @@ impl Sayer {
                 planned.to,
                 count(planned.nodes.len() as u64, "node")
             )),
-            Fact::Owned { owner } => {
+            Fact::Owned { owner, .. } => {
                 Some(format!("rollout {}: taken over by {owner}", event.rollout))
+            }
+            Fact::Control { request, refused } => {
+                let (who, verb) = (&request.who, request.verb.as_str());
+                Some(match refused {
+                    None => format!("{who} asked for {verb}"),
+                    Some(why) => format!("{who} asked for {verb}; refused: {why}"),
+                })
             }
             // The summary says how it ended.
             Fact::State { state, .. } if state.is_final() => None,
