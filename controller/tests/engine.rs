@@ -212,6 +212,7 @@ impl World {
         };
         let (timeouts, on_down_failure) = (self.policy.timeouts, self.policy.on_down_failure);
         Arc::new(Order {
+            epoch: 1,
             key,
             timeouts,
             on_down_failure,

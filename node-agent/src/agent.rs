@@ -292,7 +292,7 @@ impl Agent {
     pub(crate) fn collect(&self) {
         let _collecting = self.collecting.lock();
         let state = self.book.state();
-        let fitting = self.fitting(&state);
+        let fitting: BTreeSet<Digest> = self.fitting(&state).into_keys().collect();
         match self.store.collect(&state.needed(&fitting)) {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "blobs that nothing needs were removed"),
@@ -305,8 +305,9 @@ impl Agent {
         self.compiled.lock().retain(|patch| fitting.contains(patch));
     }
 
-    /// The staged patches that start from what runs or is permanent, or from what others of them lead to.
-    fn fitting(&self, state: &State) -> BTreeSet<Digest> {
+    /// The staged patches that start from what runs or is permanent, or from what others of them lead to, and the releases
+    /// that they lead to from there.
+    pub(crate) fn fitting(&self, state: &State) -> BTreeMap<Digest, Release> {
         let read = |patch: &Digest| {
             let bytes = self.store.read(patch).ok()?;
             Some((*patch, Manifest::parse(&bytes).ok()?))
@@ -314,16 +315,16 @@ impl Agent {
         let staged: Vec<_> = state.staged.keys().filter_map(read).collect();
         let releases = state.current.iter().chain(&state.permanent);
         let mut releases: Vec<Release> = releases.map(|named| named.release.clone()).collect();
-        let mut fitting = BTreeSet::new();
+        let mut fitting = BTreeMap::new();
         let mut next = 0;
         // Each patch adds one release at most, so that this ends.
         while next < releases.len() {
             for (digest, manifest) in &staged {
-                if fitting.contains(digest) {
+                if fitting.contains_key(digest) {
                     continue;
                 }
                 if let Ok(after) = releases[next].apply(manifest) {
-                    fitting.insert(*digest);
+                    fitting.insert(*digest, after.clone());
                     releases.push(after);
                 }
             }

@@ -138,43 +138,43 @@ pub fn replay(record: &Record) -> Vec<pb::StepEvent> {
             steps.push(event(pb::Phase::Confirm, pb::StepStatus::Done));
             steps.push(event(pb::Phase::Finish, pb::StepStatus::Done));
         }
-        Stand::RolledBack(..) if record.span.is_none() => {
-            let error = Error::Aborted {
-                reason: "it was rolled back before it was opened".to_owned(),
-            };
-            let failure = Some(error.failure(pb::Phase::Prepare, false));
-            steps.push(pb::StepEvent {
-                failure,
-                ..event(pb::Phase::Prepare, pb::StepStatus::Aborted)
-            });
-        }
-        Stand::RolledBack(..) => steps.push(event(pb::Phase::Rollback, pb::StepStatus::Done)),
-        Stand::Lost => {
-            let release = record
-                .span
-                .as_ref()
-                .map(|span| span.from.release.vsn.clone());
-            let failure = release.map(|release| {
-                Error::LostInRestart { release }.failure(pb::Phase::Probation, true)
-            });
-            steps.push(pb::StepEvent {
-                failure,
-                ..event(pb::Phase::Rollback, pb::StepStatus::Done)
-            });
-        }
-        Stand::Aborted(failure) => {
-            let failure = failure.to_pb();
-            let aborted = event(failure.phase(), pb::StepStatus::Aborted);
-            steps.push(pb::StepEvent {
-                failure: Some(failure),
-                ..aborted
-            });
-        }
+        Stand::RolledBack(..) if record.span.is_none() => steps.push(pb::StepEvent {
+            failure: why(record),
+            ..event(pb::Phase::Prepare, pb::StepStatus::Aborted)
+        }),
+        Stand::RolledBack(..) | Stand::Lost => steps.push(pb::StepEvent {
+            failure: why(record),
+            ..event(pb::Phase::Rollback, pb::StepStatus::Done)
+        }),
+        Stand::Aborted(failure) => steps.push(pb::StepEvent {
+            failure: why(record),
+            ..event(failure.to_pb().phase(), pb::StepStatus::Aborted)
+        }),
     }
     for (seq, step) in (1..).zip(&mut steps) {
         step.seq = seq;
     }
     steps
+}
+
+/// Why a rollout ended otherwise than its controller ordered.
+pub fn why(record: &Record) -> Option<pb::Failure> {
+    let superseded = crate::orders::ended_by(record);
+    match &record.stand {
+        Stand::Aborted(failure) => Some(failure.to_pb()),
+        Stand::RolledBack(..) if record.span.is_none() => {
+            let error = Error::Aborted {
+                reason: "it was rolled back before it was opened".to_owned(),
+            };
+            Some(error.failure(pb::Phase::Prepare, false))
+        }
+        Stand::Lost => {
+            let release = record.span.as_ref()?.from.release.vsn.clone();
+            Some(Error::LostInRestart { release }.failure(pb::Phase::Probation, true))
+        }
+        Stand::RolledBack(..) => Some(superseded?.failure(pb::Phase::Probation, true)),
+        _ => None,
+    }
 }
 
 /// "prepare" and so on.

@@ -114,6 +114,7 @@ pub async fn run_until(
         preface.push(settled(node, Outcome::Unreachable, Some(cause)));
     }
     let order = Order {
+        epoch: 1,
         key: pb::Key {
             rollout_id: id.to_string(),
             patch_digest: payload.digest.clone(),
@@ -229,6 +230,7 @@ async fn finish_what_is_left(
             "{name}: finishing rollout {rollout}, which is confirmed there and was left unfinished"
         ));
         let order = Order {
+            epoch: 1,
             key: key.clone(),
             timeouts: policy.timeouts,
             on_down_failure: policy.on_down_failure,

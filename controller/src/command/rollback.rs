@@ -92,6 +92,7 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
         .filter(|(node, _)| !known.contains_key(node))
         .collect();
     let order = Order {
+        epoch: 1,
         key: pb::Key {
             rollout_id: id.to_string(),
             patch_digest: planned.patch.clone(),

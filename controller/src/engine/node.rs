@@ -28,6 +28,8 @@ const ABORT: Duration = Duration::from_secs(10);
 pub struct Order {
     /// Names the rollout, the patch and the attempt.
     pub key: pb::Key,
+    /// Counts the controller processes that owned the rollout, from 1: nodes refuse orders of an earlier one.
+    pub epoch: u64,
     /// How long each phase may take.
     pub timeouts: Timeouts,
     /// What a rollback does with an actor that cannot go back.
@@ -119,7 +121,7 @@ async fn stage(link: &Link, order: &Order, payload: &Arc<Payload>) -> Result<(),
         ..order.key.clone()
     };
     link.patiently(limit, limit, |agent| async move {
-        let header = payload.header(key);
+        let header = payload.header(key, order.epoch);
         let have = agent
             .stage(futures::stream::iter([header.clone()]).boxed())
             .await?;
@@ -161,6 +163,8 @@ async fn transact(
             .iter()
             .map(|patch| patch.digest.clone())
             .collect(),
+        epoch: order.epoch,
+        ..pb::UpgradeOpen::default()
     });
     let phases = [
         pb::Phase::Prepare,
@@ -373,6 +377,7 @@ pub async fn confirm(
             .confirm(pb::ConfirmRequest {
                 key: Some(order.key.clone()),
                 finish,
+                epoch: order.epoch,
             })
             .await
     });
@@ -393,6 +398,7 @@ pub async fn rollback(link: &Link, order: &Order, reason: &str) -> Back {
                 on_down_failure: on_down_failure(order.on_down_failure).into(),
                 pause_budget_ms: order.timeouts.pause.millis(),
                 reason: reason.to_owned(),
+                epoch: order.epoch,
             };
             agent.rollback(request).await
         })

@@ -57,11 +57,12 @@ impl Payload {
 
     /// The first message of every stage call.
     #[must_use]
-    pub fn header(&self, key: &pb::Key) -> pb::StageRequest {
+    pub fn header(&self, key: &pb::Key, epoch: u64) -> pb::StageRequest {
         let header = pb::StageHeader {
             key: Some(key.clone()),
             manifest: self.manifest_bytes.clone(),
             signatures: self.signatures.clone(),
+            epoch,
         };
         pb::StageRequest {
             body: Some(pb::stage_request::Body::Header(header)),

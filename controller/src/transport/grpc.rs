@@ -104,7 +104,7 @@ struct GrpcAgent {
 impl Agent for GrpcAgent {
     fn describe(&self) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
         let mut client = self.client.clone();
-        async move { answer(client.describe(pb::DescribeRequest {}).await) }.boxed()
+        async move { answer(client.describe(pb::DescribeRequest::default()).await) }.boxed()
     }
 
     fn stage(
@@ -127,6 +127,36 @@ impl Agent for GrpcAgent {
     ) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>> {
         let mut client = self.client.clone();
         async move { answer(client.confirm(request).await) }.boxed()
+    }
+
+    fn describe_order(
+        &self,
+        key: pb::Key,
+    ) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
+        let mut client = self.client.clone();
+        let request = pb::DescribeRequest { key: Some(key) };
+        async move { answer(client.describe(request).await) }.boxed()
+    }
+
+    fn renew(
+        &self,
+        request: pb::RenewRequest,
+    ) -> BoxFuture<'_, Result<pb::RenewResponse, CallError>> {
+        let mut client = self.client.clone();
+        async move { answer(client.renew(request).await) }.boxed()
+    }
+
+    fn releases(&self) -> BoxFuture<'_, Result<pb::ReleasesResponse, CallError>> {
+        let mut client = self.client.clone();
+        async move { answer(client.releases(pb::ReleasesRequest {}).await) }.boxed()
+    }
+
+    fn remove_release(
+        &self,
+        request: pb::RemoveReleaseRequest,
+    ) -> BoxFuture<'_, Result<pb::RemoveReleaseResponse, CallError>> {
+        let mut client = self.client.clone();
+        async move { answer(client.remove_release(request).await) }.boxed()
     }
 
     fn rollback(

@@ -389,6 +389,70 @@ impl Agent for Connection {
         .boxed()
     }
 
+    fn describe_order(
+        &self,
+        key: pb::Key,
+    ) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
+        async move {
+            let described = self.describe().await?;
+            let asked = described.upgrade.clone();
+            let asked = asked.filter(|upgrade| upgrade.key.as_ref() == Some(&key));
+            Ok(pb::DescribeResponse { asked, ..described })
+        }
+        .boxed()
+    }
+
+    fn renew(
+        &self,
+        request: pb::RenewRequest,
+    ) -> BoxFuture<'_, Result<pb::RenewResponse, CallError>> {
+        async move {
+            self.node.call("renew")?;
+            let state = self.node.state();
+            match &state.upgrade {
+                Some((key, upgrade)) if request.key.as_ref() == Some(key) => Ok(pb::RenewResponse {
+                    state: (*upgrade).into(),
+                    lease: None,
+                }),
+                _ => Err(CallError::Failed(Box::new(pb::Failure {
+                    code: "MF0423".to_owned(),
+                    what: "the rollout is unknown on this node".to_owned(),
+                    refused: true,
+                    ..pb::Failure::default()
+                }))),
+            }
+        }
+        .boxed()
+    }
+
+    fn releases(&self) -> BoxFuture<'_, Result<pb::ReleasesResponse, CallError>> {
+        async move {
+            let release = self.node.release(self.node.state().permanent_new);
+            let permanent = pb::ReleaseStatus {
+                release: Some(release),
+                state: pb::ReleaseState::Permanent.into(),
+                bytes: 0,
+            };
+            Ok(pb::ReleasesResponse {
+                releases: vec![permanent],
+            })
+        }
+        .boxed()
+    }
+
+    fn remove_release(
+        &self,
+        request: pb::RemoveReleaseRequest,
+    ) -> BoxFuture<'_, Result<pb::RemoveReleaseResponse, CallError>> {
+        let failure = pb::Failure {
+            code: "MF0443".to_owned(),
+            what: format!("release {} is not on this node", request.vsn),
+            refused: true,
+            ..pb::Failure::default()
+        };
+        async move { Err(CallError::Failed(Box::new(failure))) }.boxed()
+    }
+
     fn rollback(
         &self,
         _: pb::RollbackRequest,

@@ -88,6 +88,20 @@ pub trait Agent: Send + Sync + 'static {
         &self,
         request: pb::ConfirmRequest,
     ) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>>;
+    /// What runs on the node, and what became of one order there.
+    fn describe_order(&self, key: pb::Key) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>>;
+    /// Extends the lease of a node in probation.
+    fn renew(
+        &self,
+        request: pb::RenewRequest,
+    ) -> BoxFuture<'_, Result<pb::RenewResponse, CallError>>;
+    /// The releases on the node.
+    fn releases(&self) -> BoxFuture<'_, Result<pb::ReleasesResponse, CallError>>;
+    /// Removes a release that is old or unpacked.
+    fn remove_release(
+        &self,
+        request: pb::RemoveReleaseRequest,
+    ) -> BoxFuture<'_, Result<pb::RemoveReleaseResponse, CallError>>;
     /// Puts the node back.
     fn rollback(
         &self,

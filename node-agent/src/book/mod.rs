@@ -56,8 +56,24 @@ impl Book {
     /// Those of [`Journal::append`], and [`Error::JournalCorrupt`] for an entry that cannot follow (a defect); then nothing
     /// was written.
     pub fn record(&self, entry: &Entry) -> Result<Arc<State>, Error> {
+        self.decide(|_| Ok(Some(entry.clone())))
+    }
+
+    /// Writes the entry that `decide` finds right, in one step: nothing else is written between the look and the entry. Of
+    /// two decisions that exclude each other, the second one sees the first.
+    ///
+    /// # Errors
+    /// What `decide` says, and those of [`Book::record`]; then nothing was written.
+    pub fn decide(
+        &self,
+        decide: impl FnOnce(&State) -> Result<Option<Entry>, Error>,
+    ) -> Result<Arc<State>, Error> {
         let mut journal = self.journal.lock();
-        let mut next = State::clone(&self.state.read());
+        let state = self.state();
+        let Some(entry) = &decide(&state)? else {
+            return Ok(state);
+        };
+        let mut next = State::clone(&state);
         next.apply(entry).map_err(|problem| Error::JournalCorrupt {
             place: journal.place(),
             line: journal.entries() + 1,

@@ -11,7 +11,7 @@ use midflight_proto::agent::v1 as pb;
 
 use crate::{
     error::Error,
-    journal::{Entry, FailureNote, Outcome, ResumeNote, RollbackNote, StagedPatch},
+    journal::{Entry, FailureNote, OrderNote, Outcome, ResumeNote, RollbackNote, StagedPatch},
     key::Key,
 };
 
@@ -153,6 +153,38 @@ pub struct Record {
     pub crashed: u64,
     /// Who signed.
     pub signers: Vec<String>,
+    /// The highest epoch that gave an order, and who gave it.
+    pub order: OrderNote,
+    /// The rollout that took its claim.
+    pub superseded: Option<String>,
+    /// The release before is no longer kept.
+    pub removed: bool,
+}
+
+impl Record {
+    /// The error for others while it holds the node.
+    pub fn held(&self) -> Error {
+        Error::Held {
+            rollout: self.key.rollout.clone(),
+            attempt: self.key.attempt,
+            state: self.stand.words(),
+            owner: self.order.clone(),
+        }
+    }
+
+    fn new(key: &Key, stand: Stand, order: &OrderNote) -> Self {
+        Self {
+            key: key.clone(),
+            span: None,
+            stand,
+            resumed: None,
+            crashed: 0,
+            signers: Vec::new(),
+            order: order.clone(),
+            superseded: None,
+            removed: false,
+        }
+    }
 }
 
 /// The sum of the journal.
@@ -182,15 +214,34 @@ impl State {
             .find(|record| record.stand.holds())
     }
 
-    /// The error for an order of another rollout while one holds the node.
+    /// The error for an order of another rollout, or of another attempt, while one holds the node.
     pub fn held_against(&self, key: &Key) -> Option<Error> {
         let holder = self.holder().filter(|holder| holder.key != *key)?;
-        let (rollout, attempt) = (holder.key.rollout.clone(), holder.key.attempt);
-        Some(Error::Held {
-            rollout,
-            attempt,
-            state: holder.stand.words(),
-        })
+        Some(holder.held())
+    }
+
+    /// The order with the highest epoch that this node has met for a rollout.
+    pub fn owner(&self, rollout: &str) -> Option<&OrderNote> {
+        let of = self.records.iter().rev();
+        of.filter(|record| record.key.rollout == rollout)
+            .map(|record| &record.order)
+            .max_by_key(|order| order.epoch)
+    }
+
+    /// Whether an order of this epoch still counts. True: it is a later process than any that was met before.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`].
+    pub fn check_epoch(&self, rollout: &str, epoch: u64) -> Result<bool, Error> {
+        match self.owner(rollout) {
+            Some(owner) if epoch < owner.epoch => Err(Error::Fenced {
+                rollout: rollout.to_owned(),
+                epoch,
+                owner: owner.epoch,
+                peer: owner.peer.clone(),
+            }),
+            owner => Ok(owner.is_some_and(|owner| epoch > owner.epoch)),
+        }
     }
 
     /// The finished rollout that brought what runs: the one that a rollback can still undo.
@@ -203,7 +254,7 @@ impl State {
             .find(|record| record.stand == Stand::Finished)?;
         last.span
             .as_ref()
-            .is_some_and(|span| span.to.digest == current.digest)
+            .is_some_and(|span| !last.removed && span.to.digest == current.digest)
             .then_some(last)
     }
 
@@ -253,6 +304,7 @@ impl State {
                 to,
                 back,
                 signers,
+                order,
             } => {
                 let current = self
                     .current
@@ -266,13 +318,19 @@ impl State {
                     back: back.clone(),
                 };
                 self.remember(Record {
-                    key: key.clone(),
                     span: Some(Arc::new(span)),
-                    stand: Stand::Open,
-                    resumed: None,
-                    crashed: 0,
                     signers: signers.clone(),
+                    ..Record::new(key, Stand::Open, order)
                 });
+            }
+            Entry::Claimed { rollout, order } => {
+                let mut of = self.records.iter_mut().rev();
+                let record = of.find(|record| record.key.rollout == *rollout);
+                let record = record.ok_or_else(|| format!("{rollout} was never opened"))?;
+                Arc::make_mut(record).order = order.clone();
+            }
+            Entry::Superseding { key, to, .. } => {
+                self.change(key, |record| record.superseded = Some(to.clone()))?;
             }
             Entry::Suspending { key } => {
                 self.change(key, |record| record.stand = Stand::Suspending)?
@@ -284,7 +342,7 @@ impl State {
                 })?;
                 self.current = Some(self.span(key)?.to.clone());
             }
-            Entry::Confirming { key } => {
+            Entry::Confirming { key, .. } => {
                 self.change(key, |record| record.stand = Stand::Confirming)?;
                 self.permanent = Some(self.span(key)?.to.clone());
             }
@@ -303,7 +361,8 @@ impl State {
                 key,
                 outcome,
                 report,
-            } => self.rolled_back(key, *outcome, report)?,
+                order,
+            } => self.rolled_back(key, *outcome, report, order)?,
             Entry::RollbackFailed { key, .. } => {
                 self.change(key, |record| {
                     if let Stand::RollingBack(was) = &record.stand {
@@ -316,6 +375,18 @@ impl State {
             }
             Entry::Aborted { key, failure } => {
                 self.change(key, |record| record.stand = Stand::Aborted(failure.clone()))?
+            }
+            Entry::Removed {
+                release, patches, ..
+            } => {
+                self.staged.retain(|patch, _| !patches.contains(patch));
+                for record in &mut self.records {
+                    let leads_to =
+                        |span: &Arc<Span>| record.stand == Stand::Finished && span.from.digest == *release;
+                    if record.span.as_ref().is_some_and(leads_to) {
+                        Arc::make_mut(record).removed = true;
+                    }
+                }
             }
             Entry::Refused { .. } | Entry::Sys { .. } => {}
         }
@@ -364,17 +435,11 @@ impl State {
         key: &Key,
         outcome: Outcome,
         report: &RollbackNote,
+        order: &OrderNote,
     ) -> Result<(), String> {
         let stand = Stand::RolledBack(outcome, report.clone());
         if self.record(key).is_none() {
-            self.remember(Record {
-                key: key.clone(),
-                span: None,
-                stand,
-                resumed: None,
-                crashed: 0,
-                signers: Vec::new(),
-            });
+            self.remember(Record::new(key, stand, order));
             return Ok(());
         }
         let was_under_way = matches!(self.known(key)?.stand, Stand::RollingBack(_));

@@ -4,7 +4,7 @@ use midflight_patch::{Digest, ModuleName, Plan, Release, ReleaseModule, Vsn, pla
 
 use super::*;
 use crate::{
-    journal::{FailureNote, Outcome, ResumeNote, RollbackNote, testing::Volatile},
+    journal::{FailureNote, OrderNote, Outcome, ResumeNote, RollbackNote, testing::Volatile},
     key::Key,
 };
 
@@ -50,6 +50,7 @@ fn opened(rollout: &str, from: &str, to: &str) -> Entry {
         to,
         back: Box::new(back),
         signers: vec!["ann".into()],
+        order: OrderNote::default(),
     }
 }
 
@@ -78,7 +79,10 @@ fn up(rollout: &str, from: &str, to: &str) -> Vec<Entry> {
             key: key.clone(),
             report: ResumeNote::default(),
         },
-        Entry::Confirming { key: key.clone() },
+        Entry::Confirming {
+            key: key.clone(),
+            order: OrderNote::default(),
+        },
         Entry::Confirmed {
             key: key.clone(),
             crashed: 2,
@@ -94,11 +98,13 @@ fn down(rollout: &str) -> Vec<Entry> {
         Entry::RollingBack {
             key: key.clone(),
             reason: String::new(),
+            order: OrderNote::default(),
         },
         Entry::RolledBack {
             key,
             outcome: Outcome::RolledBack,
             report,
+            order: OrderNote::default(),
         },
     ]
 }
@@ -287,6 +293,7 @@ fn what_holds_the_node_is_not_forgotten_for_all_the_orders_of_others() {
             key: key(&format!("x{number}")),
             outcome,
             report: RollbackNote::default(),
+            order: OrderNote::default(),
         })
         .unwrap();
     }

@@ -7,7 +7,7 @@ use std::{io, path::PathBuf};
 
 use midflight_patch::{Digest, Vsn};
 
-use crate::target::TargetError;
+use crate::{journal::OrderNote, target::TargetError};
 
 /// What can go wrong in the agent. Print the chain of sources to see all of it.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +196,7 @@ pub enum Error {
     },
 
     /// Another rollout holds the node.
-    #[error("rollout {rollout} (attempt {attempt}) holds this node: {state}")]
+    #[error("rollout {rollout} (attempt {attempt}) holds this node: it {state}; {owner}")]
     Held {
         /// The rollout that holds it.
         rollout: String,
@@ -204,6 +204,48 @@ pub enum Error {
         attempt: u32,
         /// What it is doing.
         state: &'static str,
+        /// Who gave its last order.
+        owner: OrderNote,
+    },
+
+    /// A later controller process drives the rollout.
+    #[error(
+        "the order is of epoch {epoch} of rollout {rollout}, and epoch {owner} has taken it over on this node, with an order of {peer}"
+    )]
+    Fenced {
+        /// The rollout.
+        rollout: String,
+        /// Of the order.
+        epoch: u64,
+        /// The highest that the node has met.
+        owner: u64,
+        /// Who gave the order of that epoch.
+        peer: String,
+    },
+
+    /// Another rollout has taken the claim.
+    #[error("rollout {rollout} was superseded on this node by rollout {by}")]
+    Superseded {
+        /// The rollout.
+        rollout: String,
+        /// The other one.
+        by: String,
+    },
+
+    /// No release on the node is named so.
+    #[error("release {release} is not on this node")]
+    NoSuchRelease {
+        /// Vsn or digest.
+        release: String,
+    },
+
+    /// A release cannot be removed as long as something needs it.
+    #[error("release {release} cannot be removed: {why}")]
+    ReleaseNeeded {
+        /// Its vsn.
+        release: Vsn,
+        /// What needs it.
+        why: String,
     },
 
     /// A phase was asked for out of order.

@@ -46,6 +46,10 @@ impl Error {
             Self::Stopping { .. } => "MF0428",
             Self::ResumedUnrecorded { .. } => "MF0429",
             Self::Server { .. } => "MF0430",
+            Self::Fenced { .. } => "MF0441",
+            Self::Superseded { .. } => "MF0442",
+            Self::NoSuchRelease { .. } => "MF0443",
+            Self::ReleaseNeeded { .. } => "MF0444",
         }
     }
 
@@ -86,6 +90,10 @@ impl Error {
             Self::Stopping { .. } => "try again once it has started",
             Self::ResumedUnrecorded { .. } => "roll back: a restart would boot the permanent release",
             Self::Server { .. } => "see the agent's log",
+            Self::Fenced { .. } => "stop this controller: `midflight status` names the process that drives the rollout",
+            Self::Superseded { .. } => "leave the node to that rollout",
+            Self::NoSuchRelease { .. } => "ask for the releases of the node again",
+            Self::ReleaseNeeded { .. } => "wait until nothing needs it, or roll the node to another release first",
         }
         .to_owned()
     }
@@ -101,7 +109,11 @@ impl Error {
             Self::NotStaged { patch } => patch.clone(),
             Self::Held { rollout, .. }
             | Self::UnknownRollout { rollout, .. }
-            | Self::WrongState { rollout, .. } => rollout.clone(),
+            | Self::WrongState { rollout, .. }
+            | Self::Fenced { rollout, .. }
+            | Self::Superseded { rollout, .. } => rollout.clone(),
+            Self::NoSuchRelease { release } => release.clone(),
+            Self::ReleaseNeeded { release, .. } => release.to_string(),
             Self::Target(error) => error.subject.clone(),
             _ => String::new(),
         }
@@ -126,9 +138,12 @@ impl Error {
             | Self::LostInRestart { .. }
             | Self::WrongState { .. }
             | Self::BlobMissing { .. }
+            | Self::Fenced { .. }
+            | Self::Superseded { .. }
+            | Self::ReleaseNeeded { .. }
             | Self::Target(_) => Code::FailedPrecondition,
             Self::Aborted { .. } => Code::Aborted,
-            Self::UnknownRollout { .. } => Code::NotFound,
+            Self::UnknownRollout { .. } | Self::NoSuchRelease { .. } => Code::NotFound,
             Self::TooManyStages { .. } | Self::DiskFull { .. } => Code::ResourceExhausted,
             Self::Stopping { .. } => Code::Unavailable,
             Self::BlobDamaged { .. } | Self::JournalCorrupt { .. } => Code::DataLoss,
@@ -154,6 +169,10 @@ impl Error {
             | Self::WrongState { .. }
             | Self::TooManyStages { .. }
             | Self::Stopping { .. }
+            | Self::Fenced { .. }
+            | Self::Superseded { .. }
+            | Self::NoSuchRelease { .. }
+            | Self::ReleaseNeeded { .. }
             | Self::Chunk { .. } => true,
             _ => false,
         }

@@ -31,36 +31,65 @@ pub enum Entry {
         patch: StagedPatch,
         signers: Vec<String>,
     },
-    /// An upgrade was admitted. `from` is the release that runs, `back` leads from `to` to it.
+    /// An upgrade was admitted, and its rollout has the claim from here on. `from` is the release that runs, `back` leads
+    /// from `to` to it.
     Opened {
         key: Key,
         from: Digest,
         to: Release,
         back: Box<Plan>,
         signers: Vec<String>,
+        #[serde(default)]
+        order: OrderNote,
+    },
+    /// A later controller process of a rollout gives its orders from here on.
+    Claimed { rollout: String, order: OrderNote },
+    /// The claim of `key` ends here next, so that rollout `to` can have it.
+    Superseding {
+        key: Key,
+        to: String,
+        order: OrderNote,
     },
     /// The actors are about to be suspended.
     Suspending { key: Key },
     /// The new code runs, in probation.
     Resumed { key: Key, report: ResumeNote },
     /// The new release is permanent from here on; the target is told next.
-    Confirming { key: Key },
+    Confirming {
+        key: Key,
+        #[serde(default)]
+        order: OrderNote,
+    },
     /// The target was told.
     Confirmed { key: Key, crashed: u64 },
     /// The old code is purged.
     Finished { key: Key },
     /// The release before is permanent from here on; the node goes back to it next.
-    RollingBack { key: Key, reason: String },
+    RollingBack {
+        key: Key,
+        reason: String,
+        #[serde(default)]
+        order: OrderNote,
+    },
     /// How a rollback ended; also for a rollout that changed nothing here.
     RolledBack {
         key: Key,
         outcome: Outcome,
         report: RollbackNote,
+        #[serde(default)]
+        order: OrderNote,
     },
     /// A rollback did not happen: what was permanent before it is permanent again.
     RollbackFailed { key: Key, failure: FailureNote },
     /// A transaction ended before resume.
     Aborted { key: Key, failure: FailureNote },
+    /// A release is no longer kept: the staged patches that lead to it are forgotten, and no rollback leads to it.
+    Removed {
+        release: Digest,
+        vsn: Vsn,
+        patches: Vec<Digest>,
+        peer: String,
+    },
     /// `sys` is about to change an actor, or all of a module.
     Sys {
         verb: String,
@@ -77,6 +106,32 @@ pub enum Entry {
         what: String,
         suppressed: u64,
     },
+}
+
+/// Who gave an order: which controller process of its rollout, and which peer. Entries from before there were epochs have 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderNote {
+    pub epoch: u64,
+    pub peer: String,
+}
+
+impl Default for OrderNote {
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            peer: String::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for OrderNote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "its last order is of epoch {}", self.epoch)?;
+        match self.peer.as_str() {
+            "" => Ok(()),
+            peer => write!(f, ", by {peer}"),
+        }
+    }
 }
 
 /// A patch that is on the node. All of it lies in the blob store.

@@ -6,7 +6,7 @@ mod entry;
 mod storage;
 
 pub(crate) use entry::micros;
-pub use entry::{Entry, FailureNote, Outcome, ResumeNote, RollbackNote, StagedPatch};
+pub use entry::{Entry, FailureNote, OrderNote, Outcome, ResumeNote, RollbackNote, StagedPatch};
 use midflight_patch::Digest;
 use serde::{Deserialize, Serialize};
 pub use storage::{FileStorage, Storage};

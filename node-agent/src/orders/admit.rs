@@ -11,7 +11,7 @@ use crate::{
     agent::Agent,
     book::{NamedRelease, Record, Span, Stand, State},
     error::Error,
-    journal::{Entry, StagedPatch},
+    journal::{Entry, OrderNote, StagedPatch},
     key::Key,
     target::{OnDownFailure, UpgradeOrder},
     transaction::Transaction,
@@ -28,6 +28,10 @@ pub struct Params {
     pub prepare_timeout: Duration,
     /// For a later rollback.
     pub on_down_failure: OnDownFailure,
+    /// The rollout whose claim this one may take.
+    pub supersede: Option<String>,
+    /// Who orders it.
+    pub order: OrderNote,
 }
 
 /// What became of a request to open.
@@ -47,20 +51,66 @@ impl Agent {
     ) -> Result<Admitted, (Error, Vec<String>)> {
         let plain = |error| (error, Vec::new());
         self.check_running().map_err(plain)?;
+        self.check_claim(key, &params.order).map_err(plain)?;
+        let ended = self.end_superseded(key, params.on_down_failure, &params.order);
+        ended.map_err(plain)?;
         let state = self.book.state();
         if let Some(record) = state.record(key) {
             return match record.stand {
-                Stand::Open | Stand::Suspending => Err(plain(held_by(record))),
+                Stand::Open | Stand::Suspending => Err(plain(record.held())),
                 _ => Ok(Admitted::Known(record.clone())),
             };
         }
         if let Some(error) = state.held_against(key) {
             return Err(plain(error));
         }
+        let (patches, signers) = self.verify_all(&state, key, params)?;
+        let transaction = self.begin(&state, key, &patches, params, &signers);
+        transaction
+            .map(Admitted::New)
+            .map_err(|error| (error, signers))
+    }
+
+    /// For an upgrade that may take the claim of another rollout: whether it could be admitted after that one, and then the
+    /// transaction that must settle first. Blocks.
+    pub(crate) fn check_supersede(
+        &self,
+        key: &Key,
+        params: &Params,
+    ) -> Result<Option<Arc<Transaction>>, (Error, Vec<String>)> {
+        let plain = |error| (error, Vec::new());
+        let state = self.book.state();
+        let Some(holder) = state.holder().filter(|holder| {
+            params.supersede.as_ref() == Some(&holder.key.rollout) && holder.key.rollout != key.rollout
+        }) else {
+            return Ok(None);
+        };
+        self.check_claim(key, &params.order).map_err(plain)?;
+        if let (None, Some(span)) = (state.record(key), &holder.span) {
+            let after = match holder.stand {
+                Stand::Confirming | Stand::Confirmed => &span.to,
+                _ => &span.from,
+            };
+            let (patches, signers) = self.verify_all(&state, key, params)?;
+            let what = format!("patch {}", key.patch.short());
+            let route = Route::find(&after.release, &patches).map_err(Error::patch(what));
+            route.map_err(|error| (error, signers))?;
+        }
+        self.supersede(&state, key, params.supersede.as_deref(), &params.order)
+            .map_err(plain)
+    }
+
+    /// The manifests of the patch and of those that may stand on the way, and who signed them.
+    fn verify_all(
+        &self,
+        state: &State,
+        key: &Key,
+        params: &Params,
+    ) -> Result<(Vec<Manifest>, Vec<String>), (Error, Vec<String>)> {
         let mut signers = BTreeSet::new();
         let mut patches = Vec::new();
         for patch in [&key.patch].into_iter().chain(&params.through) {
-            let (manifest, by) = match self.verify_staged(&state, patch) {
+            let (manifest, by) = match self.verify_staged(state, patch) {
                 Ok(verified) => verified,
                 // What fits nothing here is not kept; if it is needed after all, there is no chain.
                 Err(Error::NotStaged { .. }) if *patch != key.patch => continue,
@@ -69,11 +119,7 @@ impl Agent {
             signers.extend(by);
             patches.push(manifest);
         }
-        let signers: Vec<String> = signers.into_iter().collect();
-        let transaction = self.begin(&state, key, &patches, params, &signers);
-        transaction
-            .map(Admitted::New)
-            .map_err(|error| (error, signers))
+        Ok((patches, signers.into_iter().collect()))
     }
 
     /// The manifest of a staged patch, with its signatures checked once more.
@@ -145,6 +191,7 @@ impl Agent {
             to: to.clone(),
             back: back.clone(),
             signers: signers.to_vec(),
+            order: params.order.clone(),
         })?;
         let span = match state.record(key).and_then(|record| record.span.clone()) {
             Some(span) => span,
@@ -156,6 +203,11 @@ impl Agent {
         };
         let transaction = Transaction::new(key.clone(), span, params.pause_budget, upgrade);
         self.hold(transaction.clone());
+        let text = format!(
+            "rollout {} has the claim on {}: epoch {}, by an order of {}",
+            key.rollout, transaction.span.to.release.name, params.order.epoch, params.order.peer
+        );
+        self.events.add("claim", text, Some(key), None);
         Ok(transaction)
     }
 }
@@ -196,13 +248,5 @@ impl Route {
             target: trees::forward(&to, &chain),
             to,
         })
-    }
-}
-
-fn held_by(record: &Record) -> Error {
-    Error::Held {
-        rollout: record.key.rollout.clone(),
-        attempt: record.key.attempt,
-        state: record.stand.words(),
     }
 }

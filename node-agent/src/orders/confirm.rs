@@ -7,13 +7,19 @@ use crate::{
     agent::Agent,
     book::{Record, Stand, State},
     error::Error,
-    journal::Entry,
+    journal::{Entry, OrderNote},
     key::Key,
 };
 
 impl Agent {
     /// Makes the release of a rollout in probation permanent, and with `finish` purges the old code. Blocks.
-    pub(crate) fn confirm(&self, key: &Key, finish: bool) -> Result<pb::ConfirmResponse, Error> {
+    pub(crate) fn confirm(
+        &self,
+        key: &Key,
+        finish: bool,
+        order: &OrderNote,
+    ) -> Result<pb::ConfirmResponse, Error> {
+        self.check_claim(key, order)?;
         let state = self.book.state();
         let unknown = || Error::UnknownRollout {
             rollout: key.rollout.clone(),
@@ -22,7 +28,10 @@ impl Agent {
         let record = state.record(key).ok_or_else(unknown)?;
         match &record.stand {
             Stand::Probation => {
-                self.book.record(&Entry::Confirming { key: key.clone() })?;
+                self.book.record(&Entry::Confirming {
+                    key: key.clone(),
+                    order: order.clone(),
+                })?;
                 self.tell_target(key, record)?;
             }
             Stand::Confirming => self.tell_target(key, record)?,
@@ -33,7 +42,7 @@ impl Agent {
             | Stand::RollingBack(_)
             | Stand::RolledBack(..)
             | Stand::Aborted(_) => {
-                return Err(wrong_state(key, record));
+                return Err(ended_by(record).unwrap_or_else(|| wrong_state(key, record, "be confirmed")));
             }
         }
         if finish {
@@ -48,10 +57,42 @@ impl Agent {
         })
     }
 
+    /// Extends the lease of a rollout in probation. Blocks only to write down a later process.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::UnknownRollout`], and why a rollout that holds the node no more has ended.
+    pub(crate) fn renew(&self, key: &Key, order: &OrderNote) -> Result<pb::RenewResponse, Error> {
+        self.check_claim(key, order)?;
+        let state = self.book.state();
+        let record = state.record(key).ok_or_else(|| Error::UnknownRollout {
+            rollout: key.rollout.clone(),
+            attempt: key.attempt,
+        })?;
+        if !record.stand.holds() {
+            return Err(match record.stand {
+                Stand::Lost => lost(&state),
+                _ => ended_by(record),
+            }
+            .unwrap_or_else(|| wrong_state(key, record, "be renewed")));
+        }
+        Ok(pb::RenewResponse {
+            state: record.stand.to_pb().into(),
+            lease: None,
+        })
+    }
+
+    /// Ends the claim of a rollout that is confirmed.
+    pub(crate) fn finish_confirmed(&self, record: &Record) -> Result<(), Error> {
+        if record.stand == Stand::Confirming {
+            self.tell_target(&record.key, record)?;
+        }
+        self.finish(&record.key)
+    }
+
     fn tell_target(&self, key: &Key, record: &Record) -> Result<(), Error> {
         let transaction = self
             .transaction_of(key)
-            .ok_or_else(|| wrong_state(key, record))?;
+            .ok_or_else(|| wrong_state(key, record, "be confirmed"))?;
         let crashed = transaction.upgrade().confirm()?;
         self.book.note(&Entry::Confirmed {
             key: key.clone(),
@@ -84,15 +125,22 @@ impl Agent {
     }
 }
 
+/// Why an order comes too late for a rollout that was ended by something else than an order of its own.
+pub(crate) fn ended_by(record: &Record) -> Option<Error> {
+    let by = record.superseded.clone()?;
+    let rollout = record.key.rollout.clone();
+    Some(Error::Superseded { rollout, by })
+}
+
 fn lost(state: &State) -> Option<Error> {
     let release = state.permanent.as_ref()?.release.vsn.clone();
     Some(Error::LostInRestart { release })
 }
 
-fn wrong_state(key: &Key, record: &Record) -> Error {
+fn wrong_state(key: &Key, record: &Record, order: &'static str) -> Error {
     Error::WrongState {
         rollout: key.rollout.clone(),
-        order: "be confirmed",
+        order,
         state: record.stand.words(),
     }
 }

@@ -2,9 +2,12 @@
 //! one at a time, and each promise is in the journal before it is kept.
 
 mod admit;
+mod claims;
 mod confirm;
+mod releases;
 mod rollback;
 mod trees;
 
 pub use admit::{Admitted, Params};
-pub use rollback::RollbackParams;
+pub(crate) use confirm::ended_by;
+pub use rollback::{PAUSE_BUDGET, RollbackParams};

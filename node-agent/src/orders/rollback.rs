@@ -12,11 +12,13 @@ use crate::{
     agent::Agent,
     book::{Span, Stand},
     error::Error,
-    journal::{Entry, FailureNote, Outcome, ResumeNote, RollbackNote},
+    journal::{Entry, FailureNote, OrderNote, Outcome, ResumeNote, RollbackNote},
     key::Key,
     target::{OnDownFailure, Upgrade, UpgradeOrder},
 };
 
+/// The pause budget of an order that gives none.
+pub const PAUSE_BUDGET: Duration = Duration::from_millis(500);
 /// How long the migration of copies may take in a rollback after finish.
 const PREPARE: Duration = Duration::from_secs(30);
 
@@ -31,12 +33,23 @@ pub struct RollbackParams {
     pub reason: String,
 }
 
+impl Default for RollbackParams {
+    fn default() -> Self {
+        Self {
+            pause_budget: PAUSE_BUDGET,
+            on_down_failure: OnDownFailure::default(),
+            reason: String::new(),
+        }
+    }
+}
+
 impl Agent {
     /// Rolls a rollout back. It must have resumed or aborted. Blocks.
     pub(crate) fn rollback(
         &self,
         key: &Key,
         params: &RollbackParams,
+        order: &OrderNote,
     ) -> Result<pb::RollbackResponse, Error> {
         let state = self.book.state();
         let Some(record) = state.record(key) else {
@@ -46,6 +59,7 @@ impl Agent {
                 key: key.clone(),
                 outcome: Outcome::Untouched,
                 report,
+                order: order.clone(),
             })?;
             return Ok(self.answer(Outcome::Untouched, &RollbackNote::default()));
         };
@@ -62,13 +76,16 @@ impl Agent {
                 }
                 match state.held_against(key) {
                     Some(error) => Err(error),
-                    None => self.down(key, span, params),
+                    None if record.removed => Err(Error::NoSuchRelease {
+                        release: span.from.release.vsn.to_string(),
+                    }),
+                    None => self.down(key, span, params, order),
                 }
             }
             (Stand::Aborted(_), _) | (_, None) => {
                 Ok(self.answer(Outcome::Untouched, &RollbackNote::default()))
             }
-            (stand, Some(_)) => self.undo(key, stand, params),
+            (stand, Some(_)) => self.undo(key, stand, params, order),
         }
     }
 
@@ -78,6 +95,7 @@ impl Agent {
         key: &Key,
         stand: &Stand,
         params: &RollbackParams,
+        by: &OrderNote,
     ) -> Result<pb::RollbackResponse, Error> {
         let order = "be rolled back";
         let wrong = || Error::WrongState {
@@ -89,6 +107,7 @@ impl Agent {
         let intent = Entry::RollingBack {
             key: key.clone(),
             reason: params.reason.clone(),
+            order: by.clone(),
         };
         match stand {
             Stand::RollingBack(_) => {}
@@ -107,7 +126,7 @@ impl Agent {
                 } else {
                     Outcome::Held
                 };
-                let answer = self.rolled_back(key, outcome, report);
+                let answer = self.rolled_back(key, outcome, report, by);
                 self.release(&transaction);
                 Ok(answer)
             }
@@ -121,6 +140,7 @@ impl Agent {
         key: &Key,
         span: &Arc<Span>,
         params: &RollbackParams,
+        order: &OrderNote,
     ) -> Result<pb::RollbackResponse, Error> {
         self.check_running()?;
         let plan = Plan::clone(&span.back);
@@ -138,6 +158,7 @@ impl Agent {
         self.book.record(&Entry::RollingBack {
             key: key.clone(),
             reason: params.reason.clone(),
+            order: order.clone(),
         })?;
         let resumed = match switch(upgrade.as_mut()) {
             Ok(resumed) => resumed,
@@ -148,7 +169,7 @@ impl Agent {
             pause_us: resumed.pause_us,
             ..Default::default()
         };
-        let answer = self.rolled_back(key, Outcome::RolledBack, report);
+        let answer = self.rolled_back(key, Outcome::RolledBack, report, order);
         // The older code runs and is permanent: what is left concerns the memory of the newer one.
         if let Err(error) = upgrade.confirm().and_then(|_| upgrade.finish()) {
             tracing::error!(%key, code = error.code, what = error.what, "the newer code was not purged after the rollback");
@@ -161,11 +182,13 @@ impl Agent {
         key: &Key,
         outcome: Outcome,
         report: RollbackNote,
+        order: &OrderNote,
     ) -> pb::RollbackResponse {
         self.book.note(&Entry::RolledBack {
             key: key.clone(),
             outcome,
             report: report.clone(),
+            order: order.clone(),
         });
         let answer = self.answer(outcome, &report);
         let vsn = answer

@@ -1,19 +1,24 @@
 //! What runs on the node, what is permanent, and the upgrade that holds it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use midflight_patch::{ModuleName, Release};
 use midflight_proto::agent::v1 as pb;
 
 use crate::{
     agent::{Agent, VERSION},
     book::{Record, clock_ns},
+    key::Key,
+    steps,
     target::{Health, ModuleStatus, Pauses},
 };
 
-/// Blocks for the target.
-pub fn describe(agent: &Arc<Agent>) -> pb::DescribeResponse {
+/// `asked` is an order whose outcome is wanted. Blocks for the target.
+pub fn describe(agent: &Arc<Agent>, asked: Option<&Key>) -> pb::DescribeResponse {
     let status = agent.target.status();
     let state = agent.book.state();
+    let drift = state.permanent.as_ref();
+    let drift = drift.map(|permanent| drift_from(&permanent.release, &status.modules));
     pb::DescribeResponse {
         node: agent.node.clone(),
         agent_version: VERSION.to_owned(),
@@ -25,7 +30,45 @@ pub fn describe(agent: &Arc<Agent>) -> pb::DescribeResponse {
         uptime_ms: millis(agent.started.elapsed()),
         clock_ns: clock_ns(),
         dead_letters: status.dead_letters,
+        claims: state.holder().into_iter().map(claim).collect(),
+        drift: drift.unwrap_or_default(),
+        asked: asked
+            .and_then(|key| state.record(key))
+            .map(|record| upgrade(agent, record)),
+        undoable: state.last_finished().map(|record| upgrade(agent, record)),
     }
+}
+
+fn claim(record: &Arc<Record>) -> pb::Claim {
+    pb::Claim {
+        application: record
+            .span
+            .as_ref()
+            .map_or_else(String::new, |span| span.to.release.name.clone()),
+        rollout_id: record.key.rollout.clone(),
+        epoch: record.order.epoch,
+        state: record.stand.to_pb().into(),
+        lease: None,
+    }
+}
+
+/// The modules that are loaded otherwise than a release has them, by name.
+fn drift_from(wanted: &Release, loaded: &[ModuleStatus]) -> Vec<pb::ModuleDrift> {
+    let mut all: BTreeMap<&ModuleName, (String, String)> = BTreeMap::new();
+    for (name, module) in &wanted.modules {
+        all.entry(name).or_default().0 = module.blob.to_string();
+    }
+    for module in loaded {
+        all.entry(&module.name).or_default().1 = module.blob.to_string();
+    }
+    all.into_iter()
+        .filter(|(_, (wanted, loaded))| wanted != loaded)
+        .map(|(module, (wanted, loaded))| pb::ModuleDrift {
+            module: module.to_string(),
+            wanted,
+            loaded,
+        })
+        .collect()
 }
 
 fn module(module: ModuleStatus) -> pb::ModuleStatus {
@@ -55,6 +98,9 @@ fn upgrade(agent: &Agent, record: &Record) -> pb::UpgradeStatus {
         to: record.span.as_ref().map(|span| span.to.to_pb()),
         health: health.map(health_to_pb),
         pause_us: resumed.map_or(0, |report| report.pause_us),
+        epoch: record.order.epoch,
+        lease: None,
+        failure: steps::why(record),
     }
 }
 

@@ -16,6 +16,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 use crate::{
     agent::Agent,
     error::Error,
+    key::Key,
     peer::{Peer, Right},
     work,
 };
@@ -105,7 +106,11 @@ impl NodeAgent for Service {
     ) -> Result<Response<pb::DescribeResponse>, Status> {
         self.peer(request.extensions(), Right::Read, "describe")
             .await?;
-        let described = self.blocking("description", describe::describe).await;
+        let asked = request.into_inner().key;
+        let asked = asked.as_ref().map(|key| Key::read(Some(key))).transpose();
+        let asked = asked.map_err(|error| error.status(pb::Phase::Unspecified, false))?;
+        let work = move |agent: &Arc<Agent>| describe::describe(agent, asked.as_ref());
+        let described = self.blocking("description", work).await;
         described
             .map(Response::new)
             .map_err(|error| error.status(pb::Phase::Unspecified, false))
@@ -147,6 +152,45 @@ impl NodeAgent for Service {
         self.confirm_order(peer, request.into_inner())
             .await
             .map(Response::new)
+    }
+
+    async fn renew(
+        &self,
+        request: Request<pb::RenewRequest>,
+    ) -> Result<Response<pb::RenewResponse>, Status> {
+        let peer = self
+            .peer(request.extensions(), Right::Roll, "renew")
+            .await?;
+        let renewed = self.renew_order(peer, request.into_inner()).await;
+        renewed
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Probation, false))
+    }
+
+    async fn releases(
+        &self,
+        request: Request<pb::ReleasesRequest>,
+    ) -> Result<Response<pb::ReleasesResponse>, Status> {
+        self.peer(request.extensions(), Right::Read, "releases")
+            .await?;
+        let work = |agent: &Arc<Agent>| agent.releases();
+        let releases = self.blocking("list of releases", work).await;
+        releases
+            .map(|releases| Response::new(pb::ReleasesResponse { releases }))
+            .map_err(|error| error.status(pb::Phase::Unspecified, false))
+    }
+
+    async fn remove_release(
+        &self,
+        request: Request<pb::RemoveReleaseRequest>,
+    ) -> Result<Response<pb::RemoveReleaseResponse>, Status> {
+        let peer = self
+            .peer(request.extensions(), Right::Roll, "remove_release")
+            .await?;
+        let removed = self.remove_release_order(peer, request.into_inner()).await;
+        removed
+            .map(Response::new)
+            .map_err(|error| error.status(pb::Phase::Unspecified, false))
     }
 
     async fn rollback(

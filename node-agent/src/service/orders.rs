@@ -7,10 +7,7 @@ use midflight_proto::agent::v1 as pb;
 use tonic::Status;
 
 use super::Service;
-use crate::{error::Error, key::Key, orders::RollbackParams, peer::Peer, target::OnDownFailure};
-
-/// The pause budget of a request that gives none.
-pub const PAUSE_BUDGET: Duration = Duration::from_millis(500);
+use crate::{error::Error, journal::OrderNote, key::Key, orders::{PAUSE_BUDGET, RollbackParams}, peer::Peer, target::OnDownFailure};
 
 impl Service {
     pub(super) async fn confirm_order(
@@ -24,6 +21,7 @@ impl Service {
             pb::Phase::Confirm
         };
         let key = Key::read(request.key.as_ref()).map_err(|error| error.status(phase, false))?;
+        let order = order(&peer, request.epoch);
         let guard = self.agent.orders.clone().lock_owned().await;
         let work = move |agent: &std::sync::Arc<crate::agent::Agent>| {
             let _guard = guard;
@@ -35,7 +33,7 @@ impl Service {
                     .map(|record| record.stand.clone())
             };
             let before = stand(agent);
-            agent.confirm(&key, request.finish).map_err(|error| {
+            agent.confirm(&key, request.finish, &order).map_err(|error| {
                 agent.refuse("confirm", Some(&key), &peer, Vec::new(), &error);
                 error.status(phase, stand(agent) != before)
             })
@@ -45,18 +43,62 @@ impl Service {
             .map_err(|error| error.status(phase, true))?
     }
 
+    /// Renewing waits for no other order: a lease must not run out while one is at work.
+    pub(super) async fn renew_order(
+        &self,
+        peer: Peer,
+        request: pb::RenewRequest,
+    ) -> Result<pb::RenewResponse, Error> {
+        let key = Key::read(request.key.as_ref())?;
+        let order = order(&peer, request.epoch);
+        let work = move |agent: &std::sync::Arc<crate::agent::Agent>| {
+            agent
+                .renew(&key, &order)
+                .inspect_err(|error| agent.refuse("renew", Some(&key), &peer, Vec::new(), error))
+        };
+        self.blocking("renewal", work).await?
+    }
+
+    pub(super) async fn remove_release_order(
+        &self,
+        peer: Peer,
+        request: pb::RemoveReleaseRequest,
+    ) -> Result<pb::RemoveReleaseResponse, Error> {
+        let guard = self.agent.orders.clone().lock_owned().await;
+        let work = move |agent: &std::sync::Arc<crate::agent::Agent>| {
+            let _guard = guard;
+            let removed = agent.remove_release(&request, &peer.name);
+            removed.map_err(|error| {
+                agent.refuse("remove_release", None, &peer, Vec::new(), &error);
+                error
+            })?;
+            Ok(pb::RemoveReleaseResponse {
+                releases: agent.releases(),
+            })
+        };
+        self.blocking("removal of a release", work).await?
+    }
+
     pub(super) async fn rollback_order(
         &self,
         peer: Peer,
         request: pb::RollbackRequest,
     ) -> Result<pb::RollbackResponse, Error> {
         let key = Key::read(request.key.as_ref())?;
+        let order = order(&peer, request.epoch);
         let params = RollbackParams {
             pause_budget: millis_or(request.pause_budget_ms, PAUSE_BUDGET),
             on_down_failure: on_down_failure(request.on_down_failure()),
             reason: request.reason.chars().take(500).collect(),
         };
         let guard = self.agent.orders.clone().lock_owned().await;
+        let (claim, by, asking) = (key.clone(), order.clone(), peer.clone());
+        let allowed = move |agent: &std::sync::Arc<crate::agent::Agent>| {
+            agent
+                .check_claim(&claim, &by)
+                .inspect_err(|error| agent.refuse("rollback", Some(&claim), &asking, Vec::new(), error))
+        };
+        self.blocking("rollback", allowed).await??;
         if let Some(transaction) = self.agent.transaction_of(&key) {
             transaction.cancel("a rollback was ordered");
             transaction.settled().await;
@@ -64,10 +106,18 @@ impl Service {
         let work = move |agent: &std::sync::Arc<crate::agent::Agent>| {
             let _guard = guard;
             agent
-                .rollback(&key, &params)
+                .rollback(&key, &params, &order)
                 .inspect_err(|error| agent.refuse("rollback", Some(&key), &peer, Vec::new(), error))
         };
         self.blocking("rollback", work).await?
+    }
+}
+
+/// Who gives an order.
+pub(super) fn order(peer: &Peer, epoch: u64) -> OrderNote {
+    OrderNote {
+        epoch: epoch.max(1),
+        peer: peer.name.clone(),
     }
 }
 

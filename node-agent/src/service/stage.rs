@@ -105,8 +105,11 @@ fn verify(agent: &Arc<Agent>, key: Key, header: pb::StageHeader) -> Result<Plan,
     let pb::StageHeader {
         manifest: bytes,
         signatures,
+        epoch,
         ..
     } = header;
+    let state = agent.book.state();
+    state.check_epoch(&key.rollout, epoch.max(1))?;
     if bytes.len() as u64 > limits::MANIFEST {
         return Err(request("manifest", "is longer than 1 MiB"));
     }

@@ -15,13 +15,13 @@ use tonic::{Status, Streaming};
 
 use super::{
     Answers, Service,
-    orders::{PAUSE_BUDGET, millis_or, on_down_failure},
+    orders::{millis_or, on_down_failure, order},
 };
 use crate::{
     agent::Agent,
     error::Error,
     key::Key,
-    orders::{Admitted, Params},
+    orders::{Admitted, PAUSE_BUDGET, Params},
     peer::Peer,
     steps::{self, Steps},
     transaction::{PHASES, Progress, Transaction},
@@ -56,8 +56,24 @@ impl Service {
             pause_budget: millis_or(open.pause_budget_ms, PAUSE_BUDGET),
             prepare_timeout: millis_or(open.prepare_timeout_ms, PREPARE),
             on_down_failure: on_down_failure(open.on_down_failure()),
+            supersede: Some(open.supersede).filter(|rollout| !rollout.is_empty()),
+            order: order(&peer, open.epoch),
         };
         let guard = self.agent.orders.clone().lock_owned().await;
+        if params.supersede.is_some() {
+            let (key, params, peer) = (key.clone(), params.clone(), peer.clone());
+            let work = move |agent: &Arc<Agent>| {
+                let checked = agent.check_supersede(&key, &params);
+                checked.map_err(|(error, signers)| {
+                    agent.refuse("upgrade", Some(&key), &peer, signers, &error);
+                    error
+                })
+            };
+            if let Some(transaction) = self.blocking("admission", work).await?? {
+                transaction.cancel("another rollout supersedes it");
+                transaction.settled().await;
+            }
+        }
         let (out, events) = mpsc::channel(steps::ROOM);
         let steps = Arc::new(Steps::new(self.agent.clone(), key.clone(), out));
         // The driver starts on the thread that admitted the upgrade, so that an admitted upgrade always has one, even if

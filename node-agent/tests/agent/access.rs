@@ -20,7 +20,7 @@ async fn is_kept_out(pki: &Pki, address: SocketAddr, role: Option<&str>) -> bool
     match pki.client(address, role).await {
         Err(_) => true,
         Ok(mut client) => {
-            let status = client.describe(pb::DescribeRequest {}).await.unwrap_err();
+            let status = client.describe(pb::DescribeRequest::default()).await.unwrap_err();
             !matches!(status.code(), Code::Ok | Code::PermissionDenied)
         }
     }
@@ -58,7 +58,7 @@ async fn a_client_that_speaks_no_tls_is_kept_out() {
         Err(_) => return,
     };
     assert!(
-        within(client.describe(pb::DescribeRequest {}))
+        within(client.describe(pb::DescribeRequest::default()))
             .await
             .is_err()
     );
@@ -73,7 +73,7 @@ async fn silent_connections_keep_nobody_out() {
     }
     within(node.client("viewer"))
         .await
-        .describe(pb::DescribeRequest {})
+        .describe(pb::DescribeRequest::default())
         .await
         .unwrap();
 }
@@ -83,7 +83,7 @@ async fn a_certificate_without_a_known_role_may_ask_nothing() {
     let node = Node::start().await;
     for role in ["", "root", "Operator", "operators"] {
         let mut client = node.client(role).await;
-        let (code, failure) = failure(client.describe(pb::DescribeRequest {}).await);
+        let (code, failure) = failure(client.describe(pb::DescribeRequest::default()).await);
         assert_eq!(
             (code, failure.code.as_str()),
             (Code::PermissionDenied, "MF0416"),
@@ -109,7 +109,7 @@ async fn a_viewer_reads_and_does_not_drive_and_nobody_but_a_debugger_reads_state
     let node = Node::start().await;
     let mut viewer = node.client("viewer").await;
     let described = viewer
-        .describe(pb::DescribeRequest {})
+        .describe(pb::DescribeRequest::default())
         .await
         .unwrap()
         .into_inner();
@@ -118,6 +118,7 @@ async fn a_viewer_reads_and_does_not_drive_and_nobody_but_a_debugger_reads_state
     let confirm = pb::ConfirmRequest {
         key: key.clone(),
         finish: false,
+        epoch: 1,
     };
     let rollback = pb::RollbackRequest {
         key,
@@ -295,10 +296,11 @@ async fn the_unix_socket_is_for_its_owner_and_serves_the_same() {
         .await
         .unwrap();
     let mut client = Client::new(channel);
-    client.describe(pb::DescribeRequest {}).await.unwrap();
+    client.describe(pb::DescribeRequest::default()).await.unwrap();
     let request = pb::ConfirmRequest {
         key: Some(key("r", &patch("1", "2"))),
         finish: false,
+        epoch: 1,
     };
     assert_eq!(failure(client.confirm(request).await).1.code, "MF0423");
 }

@@ -63,7 +63,7 @@ async fn all_phases_in_one_message_lead_to_probation_and_stay_revocable() {
 
     let mut viewer = node.client("viewer").await;
     let upgrade = viewer
-        .describe(pb::DescribeRequest {})
+        .describe(pb::DescribeRequest::default())
         .await
         .unwrap()
         .into_inner()

@@ -46,6 +46,7 @@ async fn stage(agent: &mut NodeAgentClient<Channel>, bundle: &Bundle, rollout: &
         key: Some(key(bundle, rollout)),
         manifest: bundle.manifest_bytes.clone().into(),
         signatures: bundle.signatures.clone(),
+        epoch: 1,
     };
     let header = StageRequest {
         body: Some(stage_request::Body::Header(header)),
@@ -105,7 +106,7 @@ async fn open(
         pause_budget_ms: 5_000,
         prepare_timeout_ms: 60_000,
         on_down_failure: 0,
-        through: Vec::new(),
+        ..UpgradeOpen::default()
     };
     let first = UpgradeRequest {
         body: Some(upgrade_request::Body::Open(open)),

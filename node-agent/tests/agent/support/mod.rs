@@ -105,7 +105,7 @@ impl Node {
     pub async fn releases(&self) -> (String, String) {
         let mut client = self.client("viewer").await;
         let described = client
-            .describe(pb::DescribeRequest {})
+            .describe(pb::DescribeRequest::default())
             .await
             .unwrap()
             .into_inner();
@@ -164,6 +164,7 @@ pub fn header(key: &pb::Key, patch: &Bundle) -> pb::StageRequest {
         key: Some(key.clone()),
         manifest: patch.manifest_bytes.clone().into(),
         signatures: patch.signatures.clone(),
+        epoch: 1,
     };
     pb::StageRequest {
         body: Some(stage_request::Body::Header(header)),
