@@ -2,6 +2,7 @@
 //! source and never repeats it, and has a stable code and a hint for what to do next; `docs/errors/controller.md` lists them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::engine::event::{Cause, Owner};
 use crate::exit::Exit;
@@ -97,8 +98,29 @@ pub enum Error {
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
+        /// What SQLite said; shared by all that one commit was for.
+        source: Arc<rusqlite::Error>,
+    },
+    /// The thread that writes the journal has ended.
+    #[error("the thread that writes the journal has ended")]
+    JournalGone,
+    /// Somebody else wrote events of the same rollout.
+    #[error("event {seq} of rollout {rollout} does not follow {last}, the last in the journal")]
+    JournalConflict {
+        /// The rollout.
+        rollout: String,
+        /// The number.
+        seq: u64,
+        /// The number of the last event that is there.
+        last: u64,
+    },
+    /// Bytes that a rollout needs are not in the journal.
+    #[error("{digest} cannot be had from the journal: {problem}")]
+    NoBlob {
+        /// Their digest.
+        digest: midflight_patch::Digest,
+        /// Why not.
+        problem: &'static str,
     },
     /// The journal was written by a newer version.
     #[error("the journal {} has layout {layout}, which this version does not know", path.display())]
@@ -125,12 +147,10 @@ pub enum Error {
         text: String,
     },
     /// The journal knows no such rollout.
-    #[error("there is no rollout {rollout} in the journal {}", path.display())]
+    #[error("there is no rollout {rollout} in the journal")]
     NoSuchRollout {
         /// The rollout.
         rollout: String,
-        /// The journal.
-        path: PathBuf,
     },
     /// Another process runs the rollout.
     #[error("rollout {rollout} is run by {owner}")]
@@ -240,7 +260,9 @@ impl Error {
             Self::DoesNotFit { .. } => "MF0507",
             Self::TooManyUnreachable { .. } => "MF0508",
             Self::Io { .. } => "MF0509",
-            Self::Journal { .. } => "MF0510",
+            Self::Journal { .. } | Self::JournalGone => "MF0510",
+            Self::JournalConflict { .. } => "MF0541",
+            Self::NoBlob { .. } => "MF0542",
             Self::JournalLayout { .. } | Self::JournalRecord { .. } => "MF0511",
             Self::BadRolloutId { .. } | Self::NoSuchRollout { .. } => "MF0512",
             Self::Owned { .. } => "MF0513",
@@ -273,6 +295,9 @@ impl Error {
             Self::TooManyUnreachable { first, .. } => return format!("{}; or leave them out with ':!NAME'", first.hint),
             Self::Io { .. } => "check the path, its permissions and the space on the disk",
             Self::Journal { .. } => "check the file, its permissions and the space on the disk, or name another with --journal",
+            Self::JournalGone => "this is a defect of the program: report it; what was recorded is safe, and midflight resume goes on",
+            Self::JournalConflict { .. } => "another process runs the rollout: see midflight status",
+            Self::NoBlob { .. } => "roll the rollout back, which needs no patch, and apply the patch again",
             Self::JournalLayout { .. } => "use the newer version of midflight, or name another file with --journal",
             Self::JournalRecord { .. } => "keep the file for an audit, and name another with --journal",
             Self::BadRolloutId { .. } | Self::NoSuchRollout { .. } => "list the rollouts with: midflight history",

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use midflight_controller::engine::control::{Control, Request, Verb};
 use midflight_controller::engine::event::{Event, Fact, Owner, Place, Planned};
 use midflight_controller::engine::node::Order;
@@ -12,7 +13,7 @@ use midflight_controller::engine::rollout::{Input, Rollout};
 use midflight_controller::engine::view::View;
 use midflight_controller::engine::words::{Outcome, Phase, RolloutState};
 use midflight_controller::engine::{self, Ended, Reporter, Run, survey};
-use midflight_controller::journal::{Journal, Memory};
+use midflight_controller::journal::{Journal, Memory, Ram};
 use midflight_controller::output::{self, Silent};
 use midflight_controller::plan;
 use midflight_controller::policy::{self, Policy};
@@ -146,7 +147,7 @@ impl World {
             order: self.order(&payload.digest),
             payload: Some(payload),
             concurrency: self.policy.concurrency,
-            journal: &mut self.journal,
+            journal: Arc::new(self.journal.clone()),
             reporter,
             controls,
         })
@@ -197,7 +198,7 @@ impl World {
             order: self.order(&planned.patch),
             payload: None,
             concurrency: self.policy.concurrency,
-            journal: &mut self.journal,
+            journal: Arc::new(self.journal.clone()),
             reporter: &mut Silent,
             controls,
         })
@@ -220,7 +221,8 @@ impl World {
     }
 
     fn events(&self) -> Vec<Event> {
-        self.journal.read(&id(), 0).unwrap()
+        let all = self.journal.events(&id(), 0, usize::MAX);
+        all.now_or_never().unwrap().unwrap()
     }
 
     fn on_new(&self) -> usize {
@@ -633,7 +635,9 @@ async fn a_rollout_that_succeeded_can_be_rolled_back_later() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_asked_of_a_node_that_the_journal_could_not_take() {
     let mut world = World::new(6, FAST, good);
-    world.journal.full_after = Some(1);
+    let disk = Ram::default();
+    disk.leave_room(Some(1));
+    world.journal = Memory::open(Box::new(disk)).unwrap();
     let ended = world.apply().await;
     assert!(!ended.over && ended.error.is_some());
     assert_eq!(world.fleet.calls("n1"), ["describe"]);

@@ -62,7 +62,7 @@ pub async fn run_until(
         links,
     } = prepared;
     finish_what_is_left(&path, &plan.unfinished, &links, &policy).await?;
-    let mut journal = Sqlite::open(&path)?;
+    let journal = Sqlite::open(&path)?;
     let id = RolloutId::generate()?;
     let lock = Lock::take(&path, &id)?.ok_or_else(|| Error::Owned {
         rollout: id.to_string(),
@@ -133,7 +133,7 @@ pub async fn run_until(
         order: Arc::new(order),
         payload: Some(payload),
         concurrency: policy.concurrency,
-        journal: &mut journal,
+        journal: Arc::new(journal),
         reporter: &mut *output::reporter(format),
         controls,
     })

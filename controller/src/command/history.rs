@@ -1,13 +1,11 @@
 //! `midflight history`: the rollouts in the journal.
 
 use clap::Args;
-use serde_json::json;
 
-use crate::command::rollback::read;
 use crate::command::{JournalArgs, print, print_json};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::journal::{Journal as _, Sqlite};
+use crate::journal::{Journal as _, Sqlite, Which};
 use crate::output::Format;
 
 #[derive(Debug, Args)]
@@ -19,28 +17,22 @@ pub struct HistoryArgs {
     journal: JournalArgs,
 }
 
-pub fn run(args: &HistoryArgs, format: Format) -> Result<Exit, Error> {
-    let path = args.journal.path()?;
-    let journal = Sqlite::open(&path)?;
-    for id in journal.rollouts(args.most)? {
-        let view = read(&journal, &path, &id)?;
-        let Some(planned) = &view.planned else {
-            continue;
-        };
+pub async fn run(args: &HistoryArgs, format: Format) -> Result<Exit, Error> {
+    let journal = Sqlite::open(&args.journal.path()?)?;
+    for head in journal.heads(Which::Newest(args.most)).await? {
         match format {
-            Format::Json => print_json(&json!({
-                "rollout": id, "name": planned.name, "from": planned.from, "to": planned.to, "patch": planned.patch,
-                "started_ms": view.started_ms, "owner": view.owner, "summary": view.summarise(),
-            }))?,
+            Format::Json => print_json(&head)?,
             Format::Text => print(&format!(
-                "{id}  {}  {} {} -> {}  {} nodes  {}  by {}\n",
-                time_of(view.started_ms),
-                planned.name,
-                planned.from,
-                planned.to,
-                view.nodes.len(),
-                view.state,
-                planned.owner
+                "{}  {}  {} {} -> {}  {} nodes  {}  by {}\n",
+                head.rollout,
+                time_of(head.started_ms),
+                head.name,
+                head.from,
+                head.to,
+                head.nodes,
+                head.state,
+                head.owner
+                    .map_or_else(String::new, |owner| owner.to_string()),
             ))?,
         }
     }

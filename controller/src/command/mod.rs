@@ -128,10 +128,10 @@ pub fn run(cli: Cli) -> Result<Exit, Error> {
     match cli.verb {
         Verb::Plan(args) => block_on(plan::run(args, format)),
         Verb::Apply(args) => block_on(apply::run(args, format)),
-        Verb::Status(args) => status::run(&args, format),
+        Verb::Status(args) => block_on(status::run(&args, format)),
         Verb::Rollback(args) => block_on(rollback::run(args, format)),
         Verb::Nodes(args) => block_on(nodes::run(args, format)),
-        Verb::History(args) => history::run(&args, format),
+        Verb::History(args) => block_on(history::run(&args, format)),
         Verb::Inventory(verb) => inventory::run(&verb, format),
         Verb::Patch(verb) => patch::run(&verb, format),
         Verb::Pki(verb) => pki::run(&verb, format),

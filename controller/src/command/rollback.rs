@@ -2,7 +2,6 @@
 //! success. What it needs is in the journal; an inventory, when one is named, corrects addresses.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -20,7 +19,7 @@ use crate::engine::view::View;
 use crate::engine::{self, Run, survey};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::journal::{Journal, Lock, Sqlite};
+use crate::journal::{Lock, Sqlite, read_all};
 use crate::output::{self, Format};
 use crate::policy::OnDownFailure;
 use crate::transport::Target;
@@ -42,10 +41,12 @@ pub struct RollbackArgs {
 
 pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
     let path = args.journal.path()?;
-    let mut journal = Sqlite::open(&path)?;
+    let journal = Sqlite::open(&path)?;
     let id = args.rollout.clone();
-    let view = read(&journal, &path, &id)?;
-    let planned = view.planned.clone().ok_or_else(|| no_such(&id, &path))?;
+    let view = View::of(&read_all(&journal, &id).await?);
+    let planned = view.planned.clone().ok_or_else(|| Error::NoSuchRollout {
+        rollout: id.to_string(),
+    })?;
     let lock = match Lock::take(&path, &id)? {
         Some(lock) => lock,
         None => {
@@ -129,26 +130,10 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
         order: Arc::new(order),
         payload: None,
         concurrency: policy.concurrency,
-        journal: &mut journal,
+        journal: Arc::new(journal),
         reporter: &mut *output::reporter(format),
         controls: signals()?,
     })
     .await;
     conclude(&id, ended, lock, format)
-}
-
-/// The rollout as the journal has it.
-pub fn read(journal: &Sqlite, path: &Path, id: &RolloutId) -> Result<View, Error> {
-    let events = journal.read(id, 0)?;
-    if events.is_empty() {
-        return Err(no_such(id, path));
-    }
-    Ok(View::of(&events))
-}
-
-fn no_such(id: &RolloutId, path: &Path) -> Error {
-    Error::NoSuchRollout {
-        rollout: id.to_string(),
-        path: path.to_owned(),
-    }
 }

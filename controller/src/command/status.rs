@@ -3,14 +3,13 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::command::rollback::read;
 use crate::command::{JournalArgs, print, print_json};
 use crate::engine::id::{RolloutId, now_ms};
 use crate::engine::view::View;
 use crate::engine::words::{RolloutState, WaveStage};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::journal::{Journal as _, Lock, Sqlite};
+use crate::journal::{Journal as _, Lock, Sqlite, Which, read_all};
 use crate::output::{Format, duration, summary};
 
 #[derive(Debug, Args)]
@@ -21,19 +20,21 @@ pub struct StatusArgs {
     journal: JournalArgs,
 }
 
-pub fn run(args: &StatusArgs, format: Format) -> Result<Exit, Error> {
+pub async fn run(args: &StatusArgs, format: Format) -> Result<Exit, Error> {
     let path = args.journal.path()?;
     let journal = Sqlite::open(&path)?;
-    let newest = || Ok::<_, Error>(journal.rollouts(1)?.pop());
-    let Some(id) = args
-        .rollout
-        .clone()
-        .map_or_else(newest, |id| Ok(Some(id)))?
-    else {
+    let id = match &args.rollout {
+        Some(id) => Some(id.clone()),
+        None => {
+            let newest = journal.heads(Which::Newest(1)).await?.pop();
+            newest.map(|head| head.rollout)
+        }
+    };
+    let Some(id) = id else {
         print("no rollout was ever run with this journal\n")?;
         return Ok(Exit::OK);
     };
-    let view = read(&journal, &path, &id)?;
+    let view = View::of(&read_all(&journal, &id).await?);
     let alive = Lock::is_held(&path, &id)?;
     let (next, exit) = (next(&id, &view, alive, now_ms()), exit(&view, alive));
     match format {

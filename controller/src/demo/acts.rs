@@ -20,7 +20,7 @@ use crate::engine::view::View;
 use crate::engine::words::Outcome;
 use crate::error::{self, Error};
 use crate::exit::Exit;
-use crate::journal::{Journal as _, Sqlite};
+use crate::journal::{Journal as _, Sqlite, Which, read_all};
 
 /// How long the clients may take to see what an act led to.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,13 +145,12 @@ impl Stage<'_> {
         };
         let seconds = start.elapsed().as_secs_f64();
         let newest = Sqlite::open(&journal)?;
-        let rollout = newest.rollouts(1)?.pop();
-        let view = rollout
-            .as_ref()
-            .map(|id| newest.read(id, 0))
-            .transpose()?
-            .map(|events| View::of(&events));
-        let view = view.unwrap_or_default();
+        let rollout = newest.heads(Which::Newest(1)).await?.pop();
+        let rollout = rollout.map(|head| head.rollout);
+        let view = match &rollout {
+            Some(id) => View::of(&read_all(&newest, id).await?),
+            None => View::default(),
+        };
         let fits = exit == expected;
         if !fits {
             let (is, was) = (exit.code(), expected.code());

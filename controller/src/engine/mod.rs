@@ -69,7 +69,7 @@ pub struct Run<'a> {
     /// Nodes that are asked something at a time.
     pub concurrency: u32,
     /// Where events are kept.
-    pub journal: &'a mut dyn Journal,
+    pub journal: Arc<dyn Journal>,
     /// Who is told.
     pub reporter: &'a mut dyn Reporter,
     /// What people ask; see [`control::ask`].
@@ -115,7 +115,7 @@ async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
                 action => actions.push(action),
             }
         }
-        record(run, std::mem::take(&mut facts))?;
+        record(run, std::mem::take(&mut facts)).await?;
         for action in actions {
             match action {
                 // Sorted out above.
@@ -127,7 +127,7 @@ async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
                 Action::End(_) => {
                     *over = true;
                     let summary = run.view.summarise();
-                    return record(run, vec![Fact::Ended(Box::new(summary))]);
+                    return record(run, vec![Fact::Ended(Box::new(summary))]).await;
                 }
                 job => jobs.start(job, run.machine.reason()),
             }
@@ -145,7 +145,7 @@ async fn drive(run: &mut Run<'_>, over: &mut bool) -> Result<(), Error> {
                     let leaves = request.verb == Verb::Detach;
                     let refused = (input.is_none() && !leaves).then(|| "it cannot be done to a rollout that runs".to_owned());
                     inputs.extend(input);
-                    record(run, vec![Fact::Control { request, refused: refused.clone() }])?;
+                    record(run, vec![Fact::Control { request, refused: refused.clone() }]).await?;
                     // Who asked may have gone.
                     let _ = answer.send(refused.map_or(Answer::Done, Answer::Refused));
                     if leaves {
@@ -192,7 +192,7 @@ fn step_fact(links: &[Arc<Link>], step: Step) -> Fact {
 }
 
 /// Writes facts as events, and only then shows them.
-fn record(run: &mut Run<'_>, facts: Vec<Fact>) -> Result<(), Error> {
+async fn record(run: &mut Run<'_>, facts: Vec<Fact>) -> Result<(), Error> {
     if facts.is_empty() {
         return Ok(());
     }
@@ -204,7 +204,7 @@ fn record(run: &mut Run<'_>, facts: Vec<Fact>) -> Result<(), Error> {
         fact,
     };
     let events: Vec<Event> = (run.view.seq + 1..).zip(facts).map(event).collect();
-    run.journal.append(&events)?;
+    run.journal.append(&events).await?;
     for event in &events {
         run.view.apply(event);
         run.reporter.event(event, &run.view);
