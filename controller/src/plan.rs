@@ -338,16 +338,7 @@ impl Plan {
                 names(&nodes)
             );
         }
-        let gates: Vec<String> = policy
-            .gates
-            .iter()
-            .map(|gate| match gate {
-                crate::policy::Gate::Parked(most) => format!("parked at most {most}"),
-                crate::policy::Gate::Traps(most) => format!("traps at most {most}"),
-                crate::policy::Gate::Errors(most) => format!("errors at most {most}"),
-                crate::policy::Gate::Restarts(most) => format!("restarts at most {most}"),
-            })
-            .collect();
+        let gates: Vec<String> = policy.gates.iter().map(ToString::to_string).collect();
         let gates = if gates.is_empty() {
             "none".to_owned()
         } else {

@@ -71,12 +71,8 @@ fn policy(waves: &[&str]) -> Policy {
         Ok(amount) => WaveSize::UpTo(amount),
         Err(_) => WaveSize::Pattern((*text).to_owned()),
     };
-    let spec = |text| WaveSpec {
-        nodes: size(text),
-        bake: None,
-    };
     Policy {
-        waves: waves.iter().map(spec).collect(),
+        waves: waves.iter().map(|text| size(text).into()).collect(),
         ..Policy::default()
     }
 }

@@ -29,4 +29,5 @@ pub use fold::{fold, fold_to_string};
 pub use model::{Group, Host, Inventory, Transport};
 pub use place::Place;
 pub use range::expand;
+pub use suggest::close as close_to;
 pub use value::Value;

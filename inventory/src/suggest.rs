@@ -9,7 +9,8 @@ const EDITS: usize = 2;
 const BAND: usize = 2 * EDITS + 1;
 
 /// Up to three of `names` within a small edit distance of `wanted`, the closest first, then in the order given.
-pub(crate) fn close<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+#[must_use]
+pub fn close<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     if wanted.len() > crate::limits::NAME_LENGTH {
         return Vec::new();
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::control::Request;
 use crate::engine::id::RolloutId;
+use crate::engine::measure::Counts;
 use crate::engine::pauses::Pauses;
 use crate::engine::words::{Outcome, Phase, RolloutState, Status, WaveStage};
 use crate::exit::Exit;
@@ -245,6 +246,19 @@ pub struct Health {
     /// How long actors with events waiting had to wait.
     #[serde(skip_serializing_if = "Pauses::is_empty")]
     pub pauses: Pauses,
+}
+
+impl From<Health> for Counts {
+    fn from(health: Health) -> Self {
+        Self {
+            events: health.events,
+            traps: health.traps,
+            errors: health.errors,
+            restarts: health.restarts,
+            parked: health.parked,
+            ..Self::default()
+        }
+    }
 }
 
 impl std::ops::AddAssign for Health {

@@ -8,6 +8,7 @@ pub mod event;
 pub mod gate;
 pub mod id;
 pub mod link;
+pub mod measure;
 pub mod moves;
 pub mod node;
 pub mod pauses;
@@ -19,6 +20,7 @@ pub mod words;
 
 mod jobs;
 mod nodes;
+mod stats;
 
 use std::sync::Arc;
 

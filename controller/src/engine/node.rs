@@ -265,7 +265,7 @@ fn without_change(error: &CallError, phase: Phase) -> Upgraded {
 
 /// After a stream that broke: what the node says about this rollout, or that it says nothing.
 async fn ask_what_happened(link: &Link, order: &Order, broke: Cause) -> Upgraded {
-    let patience = order.timeouts.gate.get();
+    let patience = order.timeouts.silence.get();
     let deadline = Instant::now() + patience;
     link.hang_up().await;
     let open = CallError::Lost {
@@ -313,7 +313,7 @@ fn ours<'a>(described: &'a pb::DescribeResponse, key: &pb::Key) -> Option<&'a pb
 /// Asks for the node's health since resume.
 pub async fn check(link: &Link, order: &Order) -> Checked {
     let answer = link
-        .patiently(order.timeouts.gate.get(), QUESTION, |agent| async move {
+        .patiently(order.timeouts.silence.get(), QUESTION, |agent| async move {
             agent.describe().await
         })
         .await;

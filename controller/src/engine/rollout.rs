@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::engine::budget::Budget;
 use crate::engine::event::{Cause, Fact, Health};
-use crate::engine::gate;
+use crate::engine::gate::{self, Verdict};
+use crate::engine::measure::Window;
 pub use crate::engine::moves::{Action, Back, Checked, Input, Upgraded, Wave};
 use crate::engine::nodes::{Node, Nodes};
 use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
@@ -295,8 +296,14 @@ impl Rollout {
     }
 
     fn judge(&mut self) {
-        let reasons = gate::judge(&self.gates, &self.health);
-        let passed = reasons.is_empty();
+        let window = Window {
+            counts: self.health.into(),
+            ..Window::default()
+        };
+        let (passed, reasons) = match gate::judge(&self.gates, &window, None) {
+            Verdict::Pass => (true, Vec::new()),
+            Verdict::Trip(reasons) | Verdict::Inconclusive(reasons) => (false, reasons),
+        };
         // Waves are counted by a policy's list, which fits 32 bits.
         let wave = self.wave as u32 + 1;
         self.record(Fact::Gate {

@@ -219,6 +219,17 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A number of nodes from 1 to 10,000.
+pub(super) fn some_nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let nodes = u32::deserialize(deserializer)?;
+    if (1..=10_000).contains(&nodes) {
+        return Ok(nodes);
+    }
+    Err(de::Error::custom(format!(
+        "{nodes} is not within 1 to 10000"
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use midflight_inventory::Inventory;
+use midflight_inventory::{Inventory, close_to};
 
 use crate::error::Error;
 use crate::policy::Policy;
@@ -51,7 +51,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Error> {
         let (line, column) = error
             .location()
             .map_or((1, 1), |at| (at.line(), at.column()));
-        refuse(line, column, problem_of(&error.to_string()))
+        refuse(line, column, suggest(problem_of(&error.to_string())))
     })?;
     let policy = policy.unwrap_or_default();
     policy.check().map_err(|problem| refuse(1, 1, problem))?;
@@ -74,7 +74,7 @@ pub fn from_inventory(inventory: &Inventory) -> Result<Option<Policy>, Error> {
     };
     let policy: Policy = serde_json::to_value(value)
         .and_then(serde_json::from_value)
-        .map_err(|error| refuse(format!("in this policy: {error}")))?;
+        .map_err(|error| refuse(format!("in this policy: {}", suggest(error.to_string()))))?;
     policy.check().map_err(refuse)?;
     Ok(Some(policy))
 }
@@ -87,10 +87,33 @@ fn problem_of(text: &str) -> String {
     }
 }
 
+/// Puts the word that was meant behind a message of the form "unknown … `x`, expected one of a, b, c".
+fn suggest(problem: String) -> String {
+    let close = || {
+        let (before, after) = problem.split_once("`, expected ")?;
+        let (kind, wrong) = before.rsplit_once('`')?;
+        if !kind.starts_with("unknown ") {
+            return None;
+        }
+        let words = after.strip_prefix("one of ").unwrap_or(after);
+        let words = words.split([',', ' ']).map(|word| word.trim_matches('`'));
+        close_to(wrong, words.filter(|word| !word.is_empty()))
+            .into_iter()
+            .next()
+    };
+    match close() {
+        Some(meant) => format!("{problem}; did you mean {meant}?"),
+        None => problem,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Amount, Gate, OnDownFailure, Span, WaveSize};
+    use crate::policy::{
+        Amount, Bound, Gate, Label, Measure, Measured, Mode, OnDownFailure, OnFailure,
+        OnLostContact, Span, Times, WaveSize,
+    };
 
     #[test]
     fn an_empty_policy_is_the_default() {
@@ -102,13 +125,32 @@ mod tests {
     #[test]
     fn every_key_reads() {
         let text = "
-waves: [1, 25%, '50%', {nodes: web:&eu, bake: 30s}, {nodes: 100%}]
+waves: [1, 25%, '50%', {nodes: web:&eu, bake: 30s}, {nodes: 100%, spread: zone}]
 bake: 2s
 concurrency: 64
 failure_budget: {max: 2, min_sample: 5, unreachable: 10%}
-timeouts: {connect: 1s, stage: 2m, prepare: 10s, pause: 250ms, gate: 20s, confirm: 9s, rollback: 1m}
-gates: [{parked: 0}, {traps: 3}, {errors: 100}, {restarts: 1}]
+timeouts: {connect: 1s, stage: 2m, prepare: 10s, pause: 250ms, barrier: 5s, silence: 20s, gate: 2m, confirm: 9s, rollback: 1m}
+probation: {lease: 90s, on_lost_contact: hold}
+gates:
+  - {parked: 0}
+  - {traps: 3}
+  - {errors: 1.5x}
+  - {restarts: 2x, against: control}
+  - {error_rate: +0.5%, against: control, min_samples: 50}
+  - {error_rate: 1%}
+  - {p50: 1.1x, against: control}
+  - {p90: 20ms}
+  - {p99: 1.2x, against: control}
+  - {mailbox: 1.5x, against: control}
+  - {mailbox: 500}
+  - promql: {url: 'https://prom.example/prometheus', query: 'up{node=~\"$nodes\"}', at_least: 1, timeout: 5s, ca: /etc/ca.pem}
+  - exec: {command: [/bin/check, --fast], timeout: 1m}
+  - exec: {command: /bin/check}
+on_failure: pause
 on_down_failure: restore
+mode: lockstep
+batch: cell
+rollback_until: 3d
 ";
         let policy = parse(text, "p").unwrap();
         let sizes: Vec<_> = policy
@@ -120,9 +162,44 @@ on_down_failure: restore
         assert_eq!(policy.waves[3].nodes, WaveSize::Pattern("web:&eu".into()));
         assert_eq!(policy.waves[3].bake, Some(Span::from_secs(30)));
         assert_eq!(policy.failure_budget.unreachable, Amount::Share(1000));
-        assert_eq!(policy.gates[1], Gate::Traps(3));
+        assert_eq!(
+            policy.gates[1],
+            Gate::from((Measure::Traps, Bound::Count(3)))
+        );
         assert_eq!(policy.on_down_failure, OnDownFailure::Restore);
         assert_eq!(policy.timeouts.pause.millis(), 250);
+        assert_eq!(policy.waves[4].spread, Some(Label::zone()));
+        assert_eq!(policy.probation.on_lost_contact, OnLostContact::Hold);
+        assert_eq!(
+            (policy.on_failure, policy.mode),
+            (OnFailure::Pause, Mode::Lockstep)
+        );
+        assert_eq!(
+            (
+                policy.batch.as_str(),
+                policy.rollback_until.to_string().as_str()
+            ),
+            ("cell", "3d")
+        );
+        let rate = Measured {
+            measure: Measure::ErrorRate,
+            bound: Bound::More(50),
+            min_samples: 50,
+        };
+        assert_eq!(policy.gates[4], Gate::Measured(rate));
+        let p99 = Bound::Times(Times::from_hundredths(120));
+        assert_eq!(policy.gates[8], Gate::from((Measure::P99, p99)));
+        let Gate::Exec(exec) = &policy.gates[13] else {
+            panic!("{:?}", policy.gates[13])
+        };
+        assert_eq!(
+            (exec.command.as_slice(), exec.timeout),
+            (["/bin/check".to_owned()].as_slice(), Span::from_secs(30))
+        );
+        // What is written for the journal is what was read.
+        let written = serde_json::to_string(&policy).unwrap();
+        assert_eq!(serde_json::from_str::<Policy>(&written).unwrap(), policy);
+        assert_eq!(parse(&written, "p").unwrap().digest(), policy.digest());
     }
 
     #[test]
@@ -135,6 +212,31 @@ on_down_failure: restore
             "waves: [1, {nodes: 5, bake: soon}]\n",
             "timeouts:\n  pause: 500ms\n  reboot: 5s\n",
             "gates: [{error_rate: 1}]\n",
+            "gates: [{error_rat: 1%}]\n",
+            "gates: [{traps: 0}, {traps: +1%}]\n",
+            "gates: [{traps: -1}]\n",
+            "gates: [{p99: 1.2}]\n",
+            "gates: [{p99: 0.5x}]\n",
+            "gates: [{p99: 20ms, against: control}]\n",
+            "gates: [{p99: 1.2x, against: canary}]\n",
+            "gates: [{p99: 1.2x, p50: 1.2x}]\n",
+            "gates: [{min_samples: 5}]\n",
+            "gates: [traps]\n",
+            "gates:\n  - promql: {url: 'prom:9090', query: up, at_most: 1}\n",
+            "gates:\n  - promql: {url: 'http://me:secret@prom', query: up, at_most: 1}\n",
+            "gates:\n  - promql: {url: 'http://prom', query: up}\n",
+            "gates:\n  - promql: {url: 'http://prom', query: up, at_most: .nan}\n",
+            "gates:\n  - promql: {url: 'http://prom', query: up, atmost: 1}\n",
+            "gates:\n  - exec: {command: []}\n",
+            "gates:\n  - exec: {command: [a], timeout: 6m}\n",
+            "gates:\n  - exec: {command: a}\n    min_samples: 3\n",
+            "probation: {lease: 500ms}\n",
+            "probation: {lease: 5s, on_lost_contact: panic}\n",
+            "mode: lockstop\n",
+            "batch: ''\n",
+            "waves: [{nodes: 1, spread: 'a b'}]\n",
+            "waves: [{nods: 1}]\n",
+            "rollback_until: 31d\n",
             "on_down_failure: pray\n",
             "concurrency: 0\n",
             "waves: []\n",

@@ -1,7 +1,9 @@
-//! One wave of a policy: `1`, `25%`, `canaries:&eu`, or a mapping with `nodes` and a `bake` of its own.
+//! One wave of a policy: `1`, `25%`, `canaries:&eu`, or a mapping with `nodes`, a `bake` of its own, and a label over whose values
+//! its nodes are spread.
 
 use std::fmt;
 
+use midflight_inventory::{Host, Value};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -15,6 +17,74 @@ pub struct WaveSpec {
     pub nodes: WaveSize,
     /// How long it runs the new code before its gate; `None`: as the policy says.
     pub bake: Option<Span>,
+    /// Its nodes are taken in turn from the hosts with each value of this label; `None`: in the order of the inventory.
+    pub spread: Option<Label>,
+}
+
+impl From<WaveSize> for WaveSpec {
+    /// With the policy's bake, in the order of the inventory.
+    fn from(nodes: WaveSize) -> Self {
+        Self {
+            nodes,
+            bake: None,
+            spread: None,
+        }
+    }
+}
+
+/// What hosts are told apart by: `zone`, which is the host's zone, or the name of a variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label(String);
+
+impl Label {
+    /// The host's zone.
+    #[must_use]
+    pub fn zone() -> Self {
+        Self("zone".to_owned())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value that a host has; `None` when it has none, or one that is no single word or number.
+    #[must_use]
+    pub fn of(&self, host: &Host) -> Option<String> {
+        if self.0 == "zone"
+            && let Some(zone) = host.zone()
+        {
+            return Some(zone.to_owned());
+        }
+        match host.var(&self.0)? {
+            Value::Text(text) => Some(text.clone()),
+            Value::Int(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        if !text.is_empty() && text.len() <= 100 && text.bytes().all(fits) {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "`{text}` is no label; write zone, or the name of a variable of the hosts"
+        ))
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.0
+    }
 }
 
 /// Which nodes have the patch after a wave, those of the waves before included.
@@ -63,6 +133,9 @@ impl Serialize for WaveSpec {
         if let Some(bake) = &self.bake {
             map.serialize_entry("bake", bake)?;
         }
+        if let Some(spread) = &self.spread {
+            map.serialize_entry("spread", spread)?;
+        }
         map.end()
     }
 }
@@ -106,37 +179,39 @@ impl<'de> Deserialize<'de> for WaveSpec {
         struct Mapping {
             nodes: WaveSize,
             bake: Option<Span>,
+            spread: Option<Label>,
         }
         struct WaveVisitor;
         impl<'de> Visitor<'de> for WaveVisitor {
             type Value = WaveSpec;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a wave: 1, 25%, a pattern, or a mapping with nodes and bake")
+                f.write_str("a wave: 1, 25%, a pattern, or a mapping with nodes, bake and spread")
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<WaveSpec, E> {
-                SizeVisitor
-                    .visit_u64(number)
-                    .map(|nodes| WaveSpec { nodes, bake: None })
+                SizeVisitor.visit_u64(number).map(WaveSpec::from)
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<WaveSpec, E> {
-                SizeVisitor
-                    .visit_i64(number)
-                    .map(|nodes| WaveSpec { nodes, bake: None })
+                SizeVisitor.visit_i64(number).map(WaveSpec::from)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<WaveSpec, E> {
-                SizeVisitor
-                    .visit_str(text)
-                    .map(|nodes| WaveSpec { nodes, bake: None })
+                SizeVisitor.visit_str(text).map(WaveSpec::from)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WaveSpec, A::Error> {
-                let Mapping { nodes, bake } =
-                    Mapping::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(WaveSpec { nodes, bake })
+                let Mapping {
+                    nodes,
+                    bake,
+                    spread,
+                } = Mapping::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(WaveSpec {
+                    nodes,
+                    bake,
+                    spread,
+                })
             }
         }
         deserializer.deserialize_any(WaveVisitor)
