@@ -2,7 +2,10 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["proto/midflight/agent/v1/agent.proto"];
+    let files = [
+        "proto/midflight/agent/v1/agent.proto",
+        "proto/midflight/controller/v1/controller.proto",
+    ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
@@ -10,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.bytes([
         ".midflight.agent.v1.BlobChunk.data",
         ".midflight.agent.v1.StageHeader.manifest",
+        ".midflight.controller.v1.BundleChunk.data",
     ]);
     tonic_prost_build::configure()
         .file_descriptor_set_path(&out)

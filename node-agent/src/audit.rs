@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::{agent::Agent, error::Error, journal::Entry, key::Key, peer::Peer, target::Who};
+use midflight_proto::peer::Peer;
+
+use crate::{agent::Agent, error::Error, journal::Entry, key::Key, target::Who};
 
 const WINDOW: Duration = Duration::from_secs(60);
 const MOST: u32 = 60;

@@ -4,6 +4,8 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use midflight_proto::listen::{self, Connection, SocketFile};
+use midflight_proto::peer::Right;
 use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgentServer};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
@@ -16,8 +18,6 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     error::Error,
-    listen::{self, Connection, SocketFile},
-    peer::Right,
     service::{Service, check_peer},
     target::Target,
     tls,
@@ -70,7 +70,11 @@ impl Server {
             tasks.spawn(accept.map(Ok));
         }
         if let Some(unix) = &config.listen.unix {
-            let (listener, file) = listen::bind_unix(&unix.path)?;
+            let refused = |source| Error::Listen {
+                address: unix.path.display().to_string(),
+                source,
+            };
+            let (listener, file) = listen::bind_unix(&unix.path).map_err(refused)?;
             socket = Some(file);
             let accept = listen::accept_unix(listener, connections.clone());
             tasks.spawn(accept.map(Ok));

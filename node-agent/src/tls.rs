@@ -1,5 +1,5 @@
 //! The server's half of mutual TLS: TLS 1.3 only, ring's cryptography, and a client certificate from the configured
-//! authority or no connection. It says who may connect; what they may ask, [`crate::peer`] says.
+//! authority or no connection. It says who may connect; what they may ask, [`midflight_proto::peer`] says.
 
 use std::{path::Path, sync::Arc};
 

@@ -10,6 +10,7 @@ mod upgrade;
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
+use midflight_proto::peer::{Peer, Right};
 use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgent};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
@@ -17,7 +18,6 @@ use crate::{
     agent::Agent,
     error::Error,
     key::Key,
-    peer::{Peer, Right},
     work,
 };
 

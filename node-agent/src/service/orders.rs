@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use midflight_proto::peer::Peer;
 use midflight_proto::agent::v1 as pb;
 use tonic::Status;
 
 use super::Service;
-use crate::{error::Error, journal::OrderNote, key::Key, orders::{PAUSE_BUDGET, RollbackParams}, peer::Peer, target::OnDownFailure};
+use crate::{error::Error, journal::OrderNote, key::Key, orders::{PAUSE_BUDGET, RollbackParams}, target::OnDownFailure};
 
 impl Service {
     pub(super) async fn confirm_order(

@@ -9,6 +9,7 @@ use std::{
 };
 
 use midflight_patch::{Digest, Manifest, limits};
+use midflight_proto::peer::Peer;
 use midflight_proto::agent::v1::{self as pb, stage_request::Body};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
@@ -19,7 +20,6 @@ use crate::{
     error::Error,
     journal::{Entry, StagedPatch},
     key::Key,
-    peer::Peer,
     store::{Pin, pin},
 };
 

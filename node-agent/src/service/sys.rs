@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use midflight_proto::peer::{Peer, Right};
 use midflight_proto::agent::v1::{
     self as pb,
     sys_request::{Actor, Op},
@@ -14,7 +15,6 @@ use crate::{
     agent::Agent,
     config::Sys,
     error::Error,
-    peer::{Peer, Right},
     target::Who,
 };
 

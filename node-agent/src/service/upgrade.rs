@@ -5,6 +5,7 @@ use std::{collections::VecDeque, future, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use midflight_patch::{Digest, plan::MAX_PATCHES};
+use midflight_proto::peer::Peer;
 use midflight_proto::agent::v1::{self as pb, upgrade_request::Body};
 use tokio::{
     sync::mpsc,
@@ -22,7 +23,6 @@ use crate::{
     error::Error,
     key::Key,
     orders::{Admitted, PAUSE_BUDGET, Params},
-    peer::Peer,
     steps::{self, Steps},
     transaction::{PHASES, Progress, Transaction},
     work,

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 
-use crate::{error::Error, peer::Peer};
+use crate::peer::Peer;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -149,35 +149,28 @@ impl Drop for SocketFile {
 /// left by an earlier process is replaced, and any other file refused.
 ///
 /// # Errors
-/// [`Error::Listen`].
-pub fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
-    let error = |source| Error::Listen {
-        address: path.display().to_string(),
-        source,
-    };
+/// What the operating system says, and `AlreadyExists` for another file.
+pub fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(error(io::Error::new(
+            return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 "there is a file that is no socket",
-            )));
+            ));
         }
         _ => {}
     }
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
-    let bind = || {
-        match fs::remove_file(&fresh) {
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
-        }
-        let listener = UnixListener::bind(&fresh)?;
-        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&fresh, path)?;
-        Ok(listener)
-    };
-    Ok((bind().map_err(error)?, SocketFile(path.to_owned())))
+    match fs::remove_file(&fresh) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {}
+        other => other?,
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&fresh, path)?;
+    Ok((listener, SocketFile(path.to_owned())))
 }
 
 impl Connected for Connection {
