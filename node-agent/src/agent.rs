@@ -4,20 +4,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use midflight_patch::{Bundle, Digest, Manifest, Release};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     audit::Audit,
+    clock::{Clock, Machine},
     book::{Book, NamedRelease, State},
     config::{Config, Sys},
     data_dir::DataDir,
@@ -59,9 +57,11 @@ pub struct Agent {
     pub(crate) compiled: Mutex<BTreeSet<Digest>>,
     /// What drives transactions; stopping waits for it.
     pub(crate) tasks: TaskTracker,
-    pub(crate) started: Instant,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// On that clock.
+    pub(crate) started: Duration,
     open: Mutex<Option<Arc<Transaction>>>,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
     /// Held while blobs are collected, and while a patch that was staged is written down.
     pub(crate) collecting: Mutex<()>,
     _data: Option<DataDir>,
@@ -83,6 +83,8 @@ pub struct Parts {
     pub trust: Trust,
     /// Where work that blocks is done.
     pub worker: Arc<dyn Worker>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
     /// What an empty node boots.
     pub boot: Boot,
     /// Held as long as the agent lives.
@@ -105,14 +107,14 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Reads a release bundle, and verifies it.
+    /// Reads a release bundle, and verifies it as of `now`.
     ///
     /// # Errors
     /// [`Error::Patch`], and those of [`Trust::verify`].
-    pub fn read(path: &std::path::Path, trust: &Trust) -> Result<Self, Error> {
+    pub fn read(path: &std::path::Path, trust: &Trust, now: SystemTime) -> Result<Self, Error> {
         let what = format!("the release bundle {}", path.display());
         let bundle = Bundle::read(path).map_err(Error::patch(&what))?;
-        let signers = trust.verify(&what, &bundle.manifest_bytes, &bundle.signatures)?;
+        let signers = trust.verify(&what, &bundle.manifest_bytes, &bundle.signatures, now)?;
         let release = Release::from_manifest(&bundle.manifest).map_err(Error::patch(&what))?;
         Ok(Self {
             bundle,
@@ -140,6 +142,7 @@ impl Agent {
             store: Arc::new(Store::open(data.path())?),
             trust: trust(config),
             worker: Arc::new(Threads),
+            clock: Arc::new(Machine),
             boot: Boot::File(config.boot.clone()),
             data: Some(data),
         })
@@ -150,7 +153,7 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn from_parts(parts: Parts) -> Result<Arc<Self>, Error> {
-        let (book, torn) = Book::open(parts.storage)?;
+        let (book, torn) = Book::open(parts.storage, parts.clock.clone())?;
         let agent = Arc::new(Self {
             node: parts.node,
             sys: parts.sys,
@@ -159,15 +162,16 @@ impl Agent {
             store: parts.store,
             trust: parts.trust,
             worker: parts.worker,
-            events: Events::default(),
+            events: Events::new(parts.clock.clone()),
             audit: Audit::default(),
             orders: Arc::default(),
             stages: Arc::new(Semaphore::new(MAX_STAGES)),
             compiled: Mutex::default(),
             tasks: TaskTracker::new(),
-            started: Instant::now(),
+            started: parts.clock.now(),
+            clock: parts.clock,
             open: Mutex::default(),
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             collecting: Mutex::default(),
             _data: parts.data,
         });
@@ -215,7 +219,7 @@ impl Agent {
     /// Boots a bundle on an empty node. It becomes permanent only once it runs, so that a bad one can be replaced.
     fn install(&self, boot: &Boot) -> Result<Arc<NamedRelease>, Error> {
         let verified = match boot {
-            Boot::File(path) => &Arc::new(Verified::read(path, &self.trust)?),
+            Boot::File(path) => &Arc::new(Verified::read(path, &self.trust, self.clock.wall())?),
             Boot::Read(verified) => verified,
         };
         let Verified {
@@ -252,7 +256,7 @@ impl Agent {
     pub(crate) fn hold(&self, transaction: Arc<Transaction>) {
         *self.open.lock() = Some(transaction.clone());
         // The agent may have begun to stop while this one was admitted.
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.stopping.is_cancelled() {
             transaction.cancel("the agent is shutting down");
         }
     }
@@ -270,15 +274,20 @@ impl Agent {
 
     /// Refuses new transactions from now on, and aborts one that has not resumed.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stopping.cancel();
         if let Some(transaction) = self.transaction() {
             transaction.cancel("the agent is shutting down");
         }
         self.events.close();
     }
 
+    /// Returns once the agent begins to stop.
+    pub(crate) async fn stopped(&self) {
+        self.stopping.cancelled().await;
+    }
+
     pub(crate) fn check_running(&self) -> Result<(), Error> {
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.stopping.is_cancelled() {
             Err(Error::Stopping {
                 node: self.node.clone(),
             })
@@ -342,7 +351,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
     if let Some(tcp) = &config.listen.tcp {
         crate::tls::server_config(tcp)?;
     }
-    Verified::read(&config.boot, &trust(config)).map(drop)
+    Verified::read(&config.boot, &trust(config), Machine.wall()).map(drop)
 }
 
 fn trust(config: &Config) -> Trust {

@@ -2,7 +2,7 @@
 //! so that a peer who is refused cannot fill the disk; the others are counted. And every change that `sys` makes, before
 //! it is made.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -14,20 +14,15 @@ const WINDOW: Duration = Duration::from_secs(60);
 const MOST: u32 = 60;
 
 /// How many refusals were recorded in this minute, and how many were not since the last one that was.
-pub struct Audit(Mutex<(Instant, u32, u64)>);
-
-impl Default for Audit {
-    fn default() -> Self {
-        Self(Mutex::new((Instant::now(), 0, 0)))
-    }
-}
+#[derive(Default)]
+pub struct Audit(Mutex<(Duration, u32, u64)>);
 
 impl Audit {
     /// Whether to record one more, and how many were suppressed before it.
-    fn admit(&self, now: Instant) -> Option<u64> {
+    fn admit(&self, now: Duration) -> Option<u64> {
         let mut counts = self.0.lock();
         let (start, recorded, suppressed) = &mut *counts;
-        if now.duration_since(*start) >= WINDOW {
+        if now.saturating_sub(*start) >= WINDOW {
             (*start, *recorded) = (now, 0);
         }
         if *recorded >= MOST {
@@ -71,7 +66,7 @@ impl Agent {
         signers: Vec<String>,
         error: &Error,
     ) {
-        let Some(suppressed) = self.audit.admit(Instant::now()) else {
+        let Some(suppressed) = self.audit.admit(self.clock.now()) else {
             return;
         };
         let what = error.chain();
@@ -114,7 +109,7 @@ mod tests {
     #[test]
     fn refusals_beyond_the_most_of_a_minute_are_counted_and_told_with_the_next() {
         let audit = Audit::default();
-        let start = Instant::now();
+        let start = WINDOW;
         for _ in 0..MOST {
             assert_eq!(audit.admit(start), Some(0));
         }

@@ -1,13 +1,16 @@
 //! What happened on the node, for those who watch: a ring of the last 4,096 events, numbered from 1 at each start. A reader
 //! who asks for what has left the ring, or reads too slowly, is told how much it lost; nobody is ever waited for.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use midflight_proto::agent::v1 as pb;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{book::clock_ns, key::Key};
+use crate::{
+    clock::{Clock, wall_ns},
+    key::Key,
+};
 
 /// How many events are kept.
 pub const RING: usize = 4_096;
@@ -19,18 +22,20 @@ pub struct Events {
     ring: Mutex<VecDeque<pb::NodeEvent>>,
     /// The number of the last event; none: the node stops, and there will be no more.
     last: watch::Sender<Option<u64>>,
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self {
-            ring: Mutex::default(),
-            last: watch::Sender::new(Some(0)),
-        }
-    }
+    /// For timestamps.
+    clock: Arc<dyn Clock>,
 }
 
 impl Events {
+    /// Nothing has happened yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            ring: Mutex::default(),
+            last: watch::Sender::new(Some(0)),
+            clock,
+        }
+    }
+
     /// Adds an event of a kind that the protocol names.
     pub fn add(&self, kind: &str, text: String, key: Option<&Key>, step: Option<pb::StepEvent>) {
         let mut ring = self.ring.lock();
@@ -41,7 +46,7 @@ impl Events {
         let key = key.map(Key::to_pb);
         ring.push_back(pb::NodeEvent {
             seq,
-            clock_ns: clock_ns(),
+            clock_ns: wall_ns(&*self.clock),
             kind: kind.to_owned(),
             text,
             key,
@@ -79,13 +84,13 @@ impl Events {
         let first = ring.front().map_or(last + 1, |event| event.seq);
         let mut events = Vec::new();
         if reader.next > last + 1 {
-            events.push(lost(
+            events.push(self.lost(
                 first - 1,
                 "the cursor is from before the node's last start".to_owned(),
             ));
             reader.next = first;
         } else if reader.next < first {
-            events.push(lost(
+            events.push(self.lost(
                 first - 1,
                 format!("{} events are no longer kept", first - reader.next),
             ));
@@ -95,6 +100,17 @@ impl Events {
         events.extend(ring.iter().skip(skip).take(BATCH).cloned());
         reader.next = events.last().map_or(reader.next, |event| event.seq + 1);
         events
+    }
+
+    fn lost(&self, seq: u64, text: String) -> pb::NodeEvent {
+        pb::NodeEvent {
+            seq,
+            clock_ns: wall_ns(&*self.clock),
+            kind: "lost".to_owned(),
+            text,
+            key: None,
+            step: None,
+        }
     }
 
     /// The next events, at least one; none once the node stops.
@@ -117,23 +133,12 @@ pub struct Reader {
     last: watch::Receiver<Option<u64>>,
 }
 
-fn lost(seq: u64, text: String) -> pb::NodeEvent {
-    pb::NodeEvent {
-        seq,
-        clock_ns: clock_ns(),
-        kind: "lost".to_owned(),
-        text,
-        key: None,
-        step: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn filled(count: usize) -> Events {
-        let events = Events::default();
+        let events = Events::new(Arc::new(crate::clock::Machine));
         for number in 1..=count {
             events.add("boot", format!("event {number}"), None, None);
         }

@@ -159,7 +159,7 @@ pub fn replay(record: &Record) -> Vec<pb::StepEvent> {
 
 /// Why a rollout ended otherwise than its controller ordered.
 pub fn why(record: &Record) -> Option<pb::Failure> {
-    let superseded = crate::orders::ended_by(record);
+    let ended = crate::orders::ended_by(record);
     match &record.stand {
         Stand::Aborted(failure) => Some(failure.to_pb()),
         Stand::RolledBack(..) if record.span.is_none() => {
@@ -172,7 +172,7 @@ pub fn why(record: &Record) -> Option<pb::Failure> {
             let release = record.span.as_ref()?.from.release.vsn.clone();
             Some(Error::LostInRestart { release }.failure(pb::Phase::Probation, true))
         }
-        Stand::RolledBack(..) => Some(superseded?.failure(pb::Phase::Probation, true)),
+        Stand::RolledBack(..) => Some(ended?.failure(pb::Phase::Probation, true)),
         _ => None,
     }
 }

@@ -1,10 +1,7 @@
 //! One upgrade while it holds the node: the target's half, and what the stream, a rollback and a shutdown need to know of
 //! it. Phases run on a thread that may block, one after the other, and between two of them it looks whether to stop.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use midflight_proto::agent::v1 as pb;
 use parking_lot::Mutex;
@@ -16,8 +13,10 @@ use crate::{
     error::Error,
     journal::{Entry, FailureNote, ResumeNote},
     key::Key,
+    lease::Lease,
+    orders::Params,
     steps::Steps,
-    target::{Health, Upgrade},
+    target::{Health, OnDownFailure, Upgrade},
 };
 
 /// The phases that a controller opens, in their order.
@@ -35,7 +34,12 @@ pub struct Transaction {
     pub key: Key,
     /// What it leads from and to.
     pub span: Arc<Span>,
-    budget: Duration,
+    /// Of the pause, also of a rollback that the agent begins by itself.
+    pub budget: Duration,
+    /// For such a rollback.
+    pub on_down_failure: OnDownFailure,
+    /// Runs from resume on.
+    pub lease: Lease,
     upgrade: Mutex<Box<dyn Upgrade>>,
     /// Why to abort before resume; the first reason stays.
     cancel: watch::Sender<Option<String>>,
@@ -60,13 +64,15 @@ impl Transaction {
     pub fn new(
         key: Key,
         span: Arc<Span>,
-        budget: Duration,
+        params: &Params,
         upgrade: Box<dyn Upgrade>,
     ) -> Arc<Self> {
         Arc::new(Self {
             key,
             span,
-            budget,
+            budget: params.pause_budget,
+            on_down_failure: params.on_down_failure,
+            lease: Lease::new(params.lease),
             upgrade: Mutex::new(upgrade),
             cancel: watch::Sender::new(None),
             settled: watch::Sender::new(false),
@@ -160,18 +166,18 @@ impl Transaction {
                 _ => Ok(()),
             };
             steps.started(*phase);
-            let start = Instant::now();
+            let start = agent.clock.now();
             let outcome =
                 recorded.and_then(|()| phase_of(upgrade.as_mut(), *phase).map_err(Error::from));
             match outcome {
                 Ok(Report::Resumed(report)) => {
-                    self.resumed(agent, report, start.elapsed(), steps);
+                    self.resumed(agent, report, agent.clock.now().saturating_sub(start), steps);
                     return Progress::Resumed;
                 }
-                Ok(Report::Prepared(report)) => steps.prepared(start.elapsed(), report),
-                Ok(Report::Nothing) => steps.done(*phase, start.elapsed()),
+                Ok(Report::Prepared(report)) => steps.prepared(agent.clock.now().saturating_sub(start), report),
+                Ok(Report::Nothing) => steps.done(*phase, agent.clock.now().saturating_sub(start)),
                 Err(error) => {
-                    steps.failed(*phase, start.elapsed(), error.failure(*phase, false));
+                    steps.failed(*phase, agent.clock.now().saturating_sub(start), error.failure(*phase, false));
                     self.abort_locked(agent, upgrade.as_mut(), *phase, &error, steps);
                     return Progress::Aborted;
                 }
@@ -182,6 +188,8 @@ impl Transaction {
 
     /// The new code runs. DONE is told only after it is written.
     fn resumed(&self, agent: &Agent, report: ResumeNote, elapsed: Duration, steps: &Steps) {
+        // The lease counts from the resume, not from the end of its fsync.
+        self.lease.start(agent.clock.now());
         let entry = Entry::Resumed {
             key: self.key.clone(),
             report,

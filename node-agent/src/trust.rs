@@ -17,7 +17,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// The names of those who signed `manifest`, when they are enough. `what` is for messages.
+    /// The names of those who signed `manifest`, when they are enough and valid at `now`. `what` is for messages.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Patch`] for the file, [`Error::Patch`] when no signature counts,
@@ -27,10 +27,11 @@ impl Trust {
         what: &str,
         manifest: &[u8],
         signatures: &[String],
+        now: SystemTime,
     ) -> Result<Vec<String>, Error> {
         let principals = self
             .read()?
-            .verify(PATCH_NAMESPACE, manifest, signatures, SystemTime::now())
+            .verify(PATCH_NAMESPACE, manifest, signatures, now)
             .map_err(Error::patch(what))?;
         let signers: Vec<_> = principals
             .into_iter()

@@ -3,12 +3,13 @@
 
 mod state;
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 pub use state::{NamedRelease, Record, Span, Stand, State};
 
 use crate::{
+    clock::{Clock, wall_ns},
     error::Error,
     journal::{Entry, Journal, Storage},
 };
@@ -17,6 +18,8 @@ use crate::{
 pub struct Book {
     journal: Mutex<Journal>,
     state: RwLock<Arc<State>>,
+    /// For the lines' timestamps.
+    clock: Arc<dyn Clock>,
 }
 
 impl Book {
@@ -24,7 +27,7 @@ impl Book {
     ///
     /// # Errors
     /// Those of [`Journal::open`], and [`Error::JournalCorrupt`] for an entry that cannot follow those before it.
-    pub fn open(storage: Box<dyn Storage>) -> Result<(Self, u64), Error> {
+    pub fn open(storage: Box<dyn Storage>, clock: Arc<dyn Clock>) -> Result<(Self, u64), Error> {
         let opened = Journal::open(storage)?;
         let mut state = State::default();
         for (line, entry) in &opened.entries {
@@ -40,6 +43,7 @@ impl Book {
             Self {
                 journal: Mutex::new(opened.journal),
                 state: RwLock::new(Arc::new(state)),
+                clock,
             },
             opened.torn,
         ))
@@ -79,7 +83,7 @@ impl Book {
             line: journal.entries() + 1,
             problem,
         })?;
-        journal.append(entry, clock_ns())?;
+        journal.append(entry, wall_ns(&*self.clock))?;
         let next = Arc::new(next);
         *self.state.write() = next.clone();
         Ok(next)
@@ -112,14 +116,6 @@ impl Book {
         next.staged.retain(|patch, _| keep(patch));
         *self.state.write() = Arc::new(next);
     }
-}
-
-/// Nanoseconds since 1970-01-01 UTC; 0 for a clock that stands before.
-pub fn clock_ns() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    since.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     journal::{Entry, FailureNote, OrderNote, Outcome, ResumeNote, RollbackNote, StagedPatch},
     key::Key,
+    lease::Terms,
 };
 
 /// How many rollouts a node remembers; the oldest are forgotten first.
@@ -159,6 +160,10 @@ pub struct Record {
     pub superseded: Option<String>,
     /// The release before is no longer kept.
     pub removed: bool,
+    /// How long it may be in probation without a word from its controller.
+    pub lease: Terms,
+    /// That was too long.
+    pub expired: bool,
 }
 
 impl Record {
@@ -183,6 +188,8 @@ impl Record {
             order: order.clone(),
             superseded: None,
             removed: false,
+            lease: Terms::default(),
+            expired: false,
         }
     }
 }
@@ -305,6 +312,7 @@ impl State {
                 back,
                 signers,
                 order,
+                lease,
             } => {
                 let current = self
                     .current
@@ -320,6 +328,7 @@ impl State {
                 self.remember(Record {
                     span: Some(Arc::new(span)),
                     signers: signers.clone(),
+                    lease: *lease,
                     ..Record::new(key, Stand::Open, order)
                 });
             }
@@ -342,6 +351,7 @@ impl State {
                 })?;
                 self.current = Some(self.span(key)?.to.clone());
             }
+            Entry::LeaseExpired { key, .. } => self.change(key, |record| record.expired = true)?,
             Entry::Confirming { key, .. } => {
                 self.change(key, |record| record.stand = Stand::Confirming)?;
                 self.permanent = Some(self.span(key)?.to.clone());

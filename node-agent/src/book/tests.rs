@@ -4,8 +4,10 @@ use midflight_patch::{Digest, ModuleName, Plan, Release, ReleaseModule, Vsn, pla
 
 use super::*;
 use crate::{
+    clock::Machine,
     journal::{FailureNote, OrderNote, Outcome, ResumeNote, RollbackNote, testing::Volatile},
     key::Key,
+    lease::Terms,
 };
 
 fn release(vsn: &str) -> Release {
@@ -51,6 +53,7 @@ fn opened(rollout: &str, from: &str, to: &str) -> Entry {
         back: Box::new(back),
         signers: vec!["ann".into()],
         order: OrderNote::default(),
+        lease: Terms::default(),
     }
 }
 
@@ -110,7 +113,7 @@ fn down(rollout: &str) -> Vec<Entry> {
 }
 
 fn open(disk: &Volatile) -> Book {
-    Book::open(Box::new(disk.clone())).unwrap().0
+    Book::open(Box::new(disk.clone()), Arc::new(Machine)).unwrap().0
 }
 
 fn permanent(book: &Book) -> Option<String> {
@@ -274,7 +277,7 @@ fn an_entry_that_cannot_follow_is_refused_with_its_line() {
         .journal;
     journal.append(&installed("1"), 0).unwrap();
     journal.append(&opened("a", "2", "3"), 0).unwrap();
-    let error = Book::open(Box::new(disk)).err().unwrap();
+    let error = Book::open(Box::new(disk), Arc::new(Machine)).err().unwrap();
     assert!(
         matches!(error, Error::JournalCorrupt { line: 2, .. }),
         "{error}"

@@ -232,6 +232,15 @@ pub enum Error {
         by: String,
     },
 
+    /// A node in probation heard nothing in time, and goes back to what ran before.
+    #[error("no confirm and no renewal of rollout {rollout} came within {lease_ms} ms: the node rolls back by itself")]
+    LeaseExpired {
+        /// The rollout.
+        rollout: String,
+        /// How long the node waited.
+        lease_ms: u32,
+    },
+
     /// No release on the node is named so.
     #[error("release {release} is not on this node")]
     NoSuchRelease {

@@ -50,6 +50,7 @@ impl Error {
             Self::Superseded { .. } => "MF0442",
             Self::NoSuchRelease { .. } => "MF0443",
             Self::ReleaseNeeded { .. } => "MF0444",
+            Self::LeaseExpired { .. } => "MF0445",
         }
     }
 
@@ -92,6 +93,7 @@ impl Error {
             Self::Server { .. } => "see the agent's log",
             Self::Fenced { .. } => "stop this controller: `midflight status` names the process that drives the rollout",
             Self::Superseded { .. } => "leave the node to that rollout",
+            Self::LeaseExpired { .. } => "see why the controller was silent, then retry the rollout on this node",
             Self::NoSuchRelease { .. } => "ask for the releases of the node again",
             Self::ReleaseNeeded { .. } => "wait until nothing needs it, or roll the node to another release first",
         }
@@ -111,6 +113,7 @@ impl Error {
             | Self::UnknownRollout { rollout, .. }
             | Self::WrongState { rollout, .. }
             | Self::Fenced { rollout, .. }
+            | Self::LeaseExpired { rollout, .. }
             | Self::Superseded { rollout, .. } => rollout.clone(),
             Self::NoSuchRelease { release } => release.clone(),
             Self::ReleaseNeeded { release, .. } => release.to_string(),
@@ -141,6 +144,7 @@ impl Error {
             | Self::Fenced { .. }
             | Self::Superseded { .. }
             | Self::ReleaseNeeded { .. }
+            | Self::LeaseExpired { .. }
             | Self::Target(_) => Code::FailedPrecondition,
             Self::Aborted { .. } => Code::Aborted,
             Self::UnknownRollout { .. } | Self::NoSuchRelease { .. } => Code::NotFound,

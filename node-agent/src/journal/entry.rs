@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     key::Key,
+    lease::Terms,
     target::{Resumed, RolledBack},
 };
 
@@ -41,6 +42,8 @@ pub enum Entry {
         signers: Vec<String>,
         #[serde(default)]
         order: OrderNote,
+        #[serde(default)]
+        lease: Terms,
     },
     /// A later controller process of a rollout gives its orders from here on.
     Claimed { rollout: String, order: OrderNote },
@@ -54,6 +57,8 @@ pub enum Entry {
     Suspending { key: Key },
     /// The new code runs, in probation.
     Resumed { key: Key, report: ResumeNote },
+    /// No confirm and no renewal came in time; what the terms say comes next.
+    LeaseExpired { key: Key, terms: Terms },
     /// The new release is permanent from here on; the target is told next.
     Confirming {
         key: Key,

@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     journal::{Entry, OrderNote, StagedPatch},
     key::Key,
+    lease::Terms,
     target::{OnDownFailure, UpgradeOrder},
     transaction::Transaction,
 };
@@ -30,6 +31,8 @@ pub struct Params {
     pub on_down_failure: OnDownFailure,
     /// The rollout whose claim this one may take.
     pub supersede: Option<String>,
+    /// From resume on.
+    pub lease: Terms,
     /// Who orders it.
     pub order: OrderNote,
 }
@@ -145,7 +148,8 @@ impl Agent {
         let signatures: Vec<String> =
             serde_json::from_slice(&self.store.read(signatures)?).map_err(|_| not_staged())?;
         let what = format!("patch {}", patch.short());
-        let signers = self.trust.verify(&what, &bytes, &signatures)?;
+        let signers = self.trust
+            .verify(&what, &bytes, &signatures, self.clock.wall())?;
         Ok((
             Manifest::parse(&bytes).map_err(Error::patch(what))?,
             signers,
@@ -192,6 +196,7 @@ impl Agent {
             back: back.clone(),
             signers: signers.to_vec(),
             order: params.order.clone(),
+            lease: params.lease,
         })?;
         let span = match state.record(key).and_then(|record| record.span.clone()) {
             Some(span) => span,
@@ -201,7 +206,7 @@ impl Agent {
                 back,
             }),
         };
-        let transaction = Transaction::new(key.clone(), span, params.pause_budget, upgrade);
+        let transaction = Transaction::new(key.clone(), span, params, upgrade);
         self.hold(transaction.clone());
         let text = format!(
             "rollout {} has the claim on {}: epoch {}, by an order of {}",

@@ -9,6 +9,8 @@ use crate::{
     error::Error,
     journal::{Entry, OrderNote},
     key::Key,
+    lease::OnLostContact,
+    orders::contact::expired,
 };
 
 impl Agent {
@@ -28,10 +30,13 @@ impl Agent {
         let record = state.record(key).ok_or_else(unknown)?;
         match &record.stand {
             Stand::Probation => {
-                self.book.record(&Entry::Confirming {
-                    key: key.clone(),
-                    order: order.clone(),
-                })?;
+                self.check_lease(key)?;
+                self.book.decide(|state| still_in_probation(state, key).map(|()| {
+                    Some(Entry::Confirming {
+                        key: key.clone(),
+                        order: order.clone(),
+                    })
+                }))?;
                 self.tell_target(key, record)?;
             }
             Stand::Confirming => self.tell_target(key, record)?,
@@ -75,9 +80,16 @@ impl Agent {
             }
             .unwrap_or_else(|| wrong_state(key, record, "be renewed")));
         }
+        let now = self.clock.now();
+        let transaction = self.transaction_of(key);
+        if let Some(transaction) = &transaction {
+            if !transaction.lease.renew(now) {
+                return Err(expired(key, transaction.lease.terms().lease_ms));
+            }
+        }
         Ok(pb::RenewResponse {
             state: record.stand.to_pb().into(),
-            lease: None,
+            lease: transaction.map(|transaction| transaction.lease.to_pb(now)),
         })
     }
 
@@ -93,6 +105,7 @@ impl Agent {
         let transaction = self
             .transaction_of(key)
             .ok_or_else(|| wrong_state(key, record, "be confirmed"))?;
+        transaction.lease.close();
         let crashed = transaction.upgrade().confirm()?;
         self.book.note(&Entry::Confirmed {
             key: key.clone(),
@@ -127,9 +140,24 @@ impl Agent {
 
 /// Why an order comes too late for a rollout that was ended by something else than an order of its own.
 pub(crate) fn ended_by(record: &Record) -> Option<Error> {
+    if record.expired && record.lease.on_lost_contact == OnLostContact::Rollback {
+        return Some(expired(&record.key, record.lease.lease_ms));
+    }
     let by = record.superseded.clone()?;
     let rollout = record.key.rollout.clone();
     Some(Error::Superseded { rollout, by })
+}
+
+/// What the confirm is decided by, in one step with its entry: a lease that ran out may have been written first.
+fn still_in_probation(state: &State, key: &Key) -> Result<(), Error> {
+    let record = state.record(key).filter(|record| record.stand == Stand::Probation);
+    match record {
+        Some(record) => ended_by(record).map_or(Ok(()), Err),
+        None => Err(Error::UnknownRollout {
+            rollout: key.rollout.clone(),
+            attempt: key.attempt,
+        }),
+    }
 }
 
 fn lost(state: &State) -> Option<Error> {

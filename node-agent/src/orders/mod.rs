@@ -4,10 +4,12 @@
 mod admit;
 mod claims;
 mod confirm;
+mod contact;
 mod releases;
 mod rollback;
 mod trees;
 
 pub use admit::{Admitted, Params};
 pub(crate) use confirm::ended_by;
+pub(crate) use contact::probation;
 pub use rollback::{PAUSE_BUDGET, RollbackParams};

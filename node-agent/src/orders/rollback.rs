@@ -127,6 +127,7 @@ impl Agent {
                     Outcome::Held
                 };
                 let answer = self.rolled_back(key, outcome, report, by);
+                transaction.lease.close();
                 self.release(&transaction);
                 Ok(answer)
             }

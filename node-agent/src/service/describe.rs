@@ -7,7 +7,8 @@ use midflight_proto::agent::v1 as pb;
 
 use crate::{
     agent::{Agent, VERSION},
-    book::{Record, clock_ns},
+    book::Record,
+    clock::wall_ns,
     key::Key,
     steps,
     target::{Health, ModuleStatus, Pauses},
@@ -27,10 +28,14 @@ pub fn describe(agent: &Arc<Agent>, asked: Option<&Key>) -> pb::DescribeResponse
         modules: status.modules.into_iter().map(module).collect(),
         upgrade: state.holder().map(|record| upgrade(agent, record)),
         actors: status.actors,
-        uptime_ms: millis(agent.started.elapsed()),
-        clock_ns: clock_ns(),
+        uptime_ms: millis(agent.clock.now().saturating_sub(agent.started)),
+        clock_ns: wall_ns(&*agent.clock),
         dead_letters: status.dead_letters,
-        claims: state.holder().into_iter().map(claim).collect(),
+        claims: state
+            .holder()
+            .map(|record| claim(agent, record))
+            .into_iter()
+            .collect(),
         drift: drift.unwrap_or_default(),
         asked: asked
             .and_then(|key| state.record(key))
@@ -39,7 +44,7 @@ pub fn describe(agent: &Arc<Agent>, asked: Option<&Key>) -> pb::DescribeResponse
     }
 }
 
-fn claim(record: &Arc<Record>) -> pb::Claim {
+fn claim(agent: &Agent, record: &Record) -> pb::Claim {
     pb::Claim {
         application: record
             .span
@@ -48,8 +53,22 @@ fn claim(record: &Arc<Record>) -> pb::Claim {
         rollout_id: record.key.rollout.clone(),
         epoch: record.order.epoch,
         state: record.stand.to_pb().into(),
-        lease: None,
+        lease: lease(agent, record),
     }
+}
+
+/// Of the transaction that is open; of one that has ended, what the journal knows.
+fn lease(agent: &Agent, record: &Record) -> Option<pb::Lease> {
+    record.span.as_ref()?;
+    Some(match agent.transaction_of(&record.key) {
+        Some(transaction) => transaction.lease.to_pb(agent.clock.now()),
+        None => pb::Lease {
+            lease_ms: record.lease.lease_ms.into(),
+            left_ms: 0,
+            on_lost_contact: record.lease.on_lost_contact.to_pb().into(),
+            expired: record.expired,
+        },
+    })
 }
 
 /// The modules that are loaded otherwise than a release has them, by name.
@@ -99,7 +118,7 @@ fn upgrade(agent: &Agent, record: &Record) -> pb::UpgradeStatus {
         health: health.map(health_to_pb),
         pause_us: resumed.map_or(0, |report| report.pause_us),
         epoch: record.order.epoch,
-        lease: None,
+        lease: lease(agent, record),
         failure: steps::why(record),
     }
 }

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use midflight_patch::{Digest, Manifest, limits};
@@ -46,7 +46,7 @@ impl Service {
         peer: Peer,
         mut stream: Streaming<pb::StageRequest>,
     ) -> Result<pb::StageResponse, Error> {
-        let start = Instant::now();
+        let start = self.agent.clock.now();
         self.agent.check_running()?;
         let permit = self.agent.stages.clone().try_acquire_owned();
         let _permit = permit.map_err(|_| Error::TooManyStages { most: MAX_STAGES })?;
@@ -75,7 +75,7 @@ impl Service {
         let mut response = self
             .blocking("staging", move |agent| complete(agent, &plan))
             .await??;
-        response.elapsed_us = crate::journal::micros(start.elapsed());
+        response.elapsed_us = crate::journal::micros(self.agent.clock.now().saturating_sub(start));
         Ok(response)
     }
 }
@@ -123,7 +123,9 @@ fn verify(agent: &Arc<Agent>, key: Key, header: pb::StageHeader) -> Result<Plan,
         ));
     }
     let what = format!("patch {}", key.patch.short());
-    let signers = agent.trust.verify(&what, &bytes, &signatures)?;
+    let signers = agent
+        .trust
+        .verify(&what, &bytes, &signatures, agent.clock.wall())?;
     let manifest = Manifest::parse(&bytes).map_err(Error::patch(&what))?;
     if manifest.is_release() {
         let (name, vsn) = (manifest.name.clone(), manifest.to.clone());

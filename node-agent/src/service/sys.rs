@@ -118,7 +118,7 @@ impl Service {
                 release: release
                     .as_ref()
                     .map(|(name, vsn)| (name.as_str(), vsn.as_str())),
-                uptime: agent.started.elapsed(),
+                uptime: agent.clock.now().saturating_sub(agent.started),
                 target: &agent.target.metrics(),
             };
             pb::MetricsResponse {

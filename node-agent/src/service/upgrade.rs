@@ -22,7 +22,8 @@ use crate::{
     agent::Agent,
     error::Error,
     key::Key,
-    orders::{Admitted, PAUSE_BUDGET, Params},
+    lease::{OnLostContact, Terms},
+    orders::{Admitted, PAUSE_BUDGET, Params, probation},
     steps::{self, Steps},
     transaction::{PHASES, Progress, Transaction},
     work,
@@ -30,6 +31,8 @@ use crate::{
 
 /// How long the first message may take.
 const FIRST: Duration = Duration::from_secs(30);
+/// The longest lease, in milliseconds.
+const MAX_LEASE_MS: u32 = 24 * 3_600 * 1_000;
 /// The prepare timeout of an order that gives none.
 const PREPARE: Duration = Duration::from_secs(30);
 
@@ -51,6 +54,7 @@ impl Service {
             return Err(bad("must be an open in the first message"));
         };
         let key = Key::read(open.key.as_ref())?;
+        let on_lost_contact = open.on_lost_contact();
         let params = Params {
             through: through(&open.through)?,
             pause_budget: millis_or(open.pause_budget_ms, PAUSE_BUDGET),
@@ -58,6 +62,7 @@ impl Service {
             on_down_failure: on_down_failure(open.on_down_failure()),
             supersede: Some(open.supersede).filter(|rollout| !rollout.is_empty()),
             order: order(&peer, open.epoch),
+            lease: terms(open.lease_ms, on_lost_contact)?,
         };
         let guard = self.agent.orders.clone().lock_owned().await;
         if params.supersede.is_some() {
@@ -106,6 +111,24 @@ impl Service {
     }
 }
 
+/// What the order says of the lease.
+fn terms(lease_ms: u32, on_lost_contact: pb::OnLostContact) -> Result<Terms, Error> {
+    if lease_ms > MAX_LEASE_MS {
+        return Err(Error::Request {
+            field: "open.lease_ms",
+            problem: "is more than a day".to_owned(),
+        });
+    }
+    let default = Terms::default();
+    Ok(Terms {
+        lease_ms: if lease_ms == 0 { default.lease_ms } else { lease_ms },
+        on_lost_contact: match on_lost_contact {
+            pb::OnLostContact::Hold => OnLostContact::Hold,
+            pb::OnLostContact::Unspecified | pb::OnLostContact::Rollback => OnLostContact::Rollback,
+        },
+    })
+}
+
 /// The patches that may stand on the way.
 fn through(digests: &[String]) -> Result<Vec<Digest>, Error> {
     let bad = |problem: &str| Error::Request {
@@ -150,7 +173,15 @@ impl Driver {
             }
             match self.running(&mut inbound).await {
                 Ok(Progress::More) => {}
-                Ok(Progress::Resumed | Progress::Aborted) => return,
+                Ok(Progress::Resumed) => {
+                    let Self {
+                        agent, transaction, ..
+                    } = self;
+                    // The stream ends here; the node's own watch goes on.
+                    drop((self.steps, inbound));
+                    return probation(agent, transaction).await;
+                }
+                Ok(Progress::Aborted) => return,
                 Err(error) => return self.abort(error).await,
             }
         }
