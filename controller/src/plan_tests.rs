@@ -235,7 +235,7 @@ fn a_plan_reads_well() {
       wave 3: 6 nodes (8 of 8), bake 5s: web[05:10].eu
       already current: 1 node: web03.eu
       unreachable: 1 node: web02.eu
-      gate after each wave: parked at most 0, traps at most 0, restarts at most 0
+      gate after each wave: parked at most 0, traps at most 0, restarts at most 0, ended at most 0
       failure budget: 0 nodes once 20 have finished, none before
     ");
 }

@@ -68,6 +68,16 @@ pub fn render(numbers: &Numbers<'_>) -> String {
             "Events of the other side of a patch that had no meaning on this one.",
             target.unconverted,
         ),
+        (
+            "not_owned",
+            "What actors asked of sockets that were not theirs any more.",
+            target.not_owned,
+        ),
+        (
+            "applications_ended",
+            "Applications that ended by themselves.",
+            target.ended,
+        ),
     ];
     for (name, help, value) in counters {
         let family = format!("midflight_{name}");

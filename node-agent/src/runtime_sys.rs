@@ -8,7 +8,7 @@ use midflight_runtime as rt;
 use rt::Switch;
 
 use crate::{
-    runtime_target::error,
+    runtime_target::{error, failure},
     target::{Metrics, Pauses, TargetError, VersionCounts, Who},
 };
 
@@ -97,6 +97,16 @@ impl Sys<'_> {
             Op::Resume(_) => affected(node.resume_module(module)?),
             Op::Terminate(order) => {
                 affected(node.terminate_module(module, reason(order), timeout)?);
+            }
+            Op::CatchUp(_) => {
+                let module = module.parse().map_err(|_| {
+                    rt::Error::SysArgument(format!("{module:?} is no name of a module"))
+                })?;
+                let caught = node.catch_up(&module)?;
+                answer.caught_up = Some(pb::CaughtUp {
+                    updated: caught.updated,
+                    held: caught.held.iter().map(failure).collect(),
+                });
             }
             Op::Statistics(order) => {
                 let stands = node.module_statistics(module, switch(order.switch()))?;
@@ -347,6 +357,8 @@ pub(crate) fn metrics(node: &rt::Node) -> Metrics {
         dead_letters: all.dead_letters,
         overflows: all.overflows,
         unconverted: all.unconverted,
+        not_owned: all.not_owned,
+        ended: all.ended,
         traces: all.traces,
         bounds: all.bounds,
         actor_pauses: histogram(&pauses.actors),

@@ -95,7 +95,7 @@ pub(crate) fn error(e: &rt::Error) -> TargetError {
     }
 }
 
-fn failure(f: &rt::ActorFailure) -> pb::ActorFailure {
+pub(crate) fn failure(f: &rt::ActorFailure) -> pb::ActorFailure {
     pb::ActorFailure {
         pid: f.pid,
         name: f.name.clone(),
@@ -143,6 +143,7 @@ impl Target for RuntimeTarget {
             actors: m.actors,
             old_vsn: m.old_vsn,
             actors_on_old: m.actors_on_old,
+            old_since: m.old_since,
             events: m.events,
             traps: m.traps,
             errors: m.errors,
@@ -338,6 +339,7 @@ impl Upgrade for RuntimeUpgrade {
                     errors: h.errors,
                     restarts: h.restarts,
                     parked: h.parked,
+                    ended: h.ended,
                     since_resume: h.since_resume,
                     pauses: histogram(&h.pauses),
                 }

@@ -2,7 +2,9 @@
 //! The runtime of this project is one target (`runtime_target.rs`); the agent knows nothing of it but this trait.
 //! All calls block for as long as the work takes; the agent calls them from threads that may block.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use midflight_patch::{Digest, ModuleName, Plan, Release, Vsn};
 use midflight_proto::agent::v1::{self as pb, sys_request::Op};
@@ -87,6 +89,8 @@ pub struct Health {
     pub errors: u64,
     pub restarts: u64,
     pub parked: u64,
+    /// Applications of the node that ended by themselves.
+    pub ended: u64,
     pub since_resume: Duration,
     /// Of actors that had events waiting: from the start of suspend until each ran again.
     pub pauses: Pauses,
@@ -128,6 +132,8 @@ pub struct ModuleStatus {
     pub actors: u64,
     pub old_vsn: Option<Vsn>,
     pub actors_on_old: u64,
+    /// Since when the old version is old; none: nobody runs it.
+    pub old_since: Option<SystemTime>,
     pub events: u64,
     pub traps: u64,
     pub errors: u64,
@@ -188,6 +194,10 @@ pub struct Metrics {
     pub dead_letters: u64,
     pub overflows: u64,
     pub unconverted: u64,
+    /// What actors asked of sockets that were not theirs any more.
+    pub not_owned: u64,
+    /// Applications that ended by themselves.
+    pub ended: u64,
     /// Traces that are kept.
     pub traces: u64,
     /// Times that a bound was hit, by the name of the limit.

@@ -429,6 +429,6 @@ modules:
 
 const POLICY: &str = "\
 waves: WAVES
-gates: [{parked: 0}, {traps: 0}, {restarts: 0}]
+gates: [{parked: 0}, {traps: 0}, {restarts: 0}, {ended: 0}]
 timeouts: {connect: 5s, stage: 120s, prepare: 60s, pause: 2s}
 ";

@@ -110,7 +110,11 @@ fn row(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> [String;
         };
         let old = match module.actors_on_old {
             0 => String::new(),
-            actors => format!(", {actors} on {}", module.old_vsn),
+            actors => format!(
+                ", {actors} on {} for {}",
+                module.old_vsn,
+                crate::output::duration(module.old_since_ms)
+            ),
         };
         format!(
             "{} {}: {} actors{old}{trouble}",
@@ -147,15 +151,15 @@ fn as_json(name: &str, answer: &Result<pb::DescribeResponse, CallError>) -> serd
             "pause_us": upgrade.pause_us,
             "health": {
                 "events": health.events, "traps": health.traps, "errors": health.errors, "restarts": health.restarts,
-                "parked": health.parked, "since_resume_ms": health.since_resume_ms,
+                "parked": health.parked, "ended": health.ended, "since_resume_ms": health.since_resume_ms,
             },
         })
     });
     let module = |module: &pb::ModuleStatus| {
         json!({
             "name": module.name, "vsn": module.vsn, "digest": module.digest, "actors": module.actors,
-            "actors_on_old": module.actors_on_old, "old_vsn": module.old_vsn, "events": module.events,
-            "traps": module.traps, "errors": module.errors, "restarts": module.restarts,
+            "actors_on_old": module.actors_on_old, "old_vsn": module.old_vsn,
+            "old_since_ms": module.old_since_ms, "events": module.events, "traps": module.traps, "errors": module.errors, "restarts": module.restarts,
         })
     };
     json!({

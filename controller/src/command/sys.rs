@@ -62,6 +62,14 @@ pub enum SysVerb {
     Log(ActorArgs),
     /// Say who runs old code, and since when.
     OldCode(NodesArgs),
+    /// Try once more to bring the actors that run a module's old code to the current: held and drained ones.
+    CatchUp {
+        #[command(flatten)]
+        nodes: NodesArgs,
+        /// The module.
+        #[arg(long, short, value_name = "MODULE")]
+        module: String,
+    },
 }
 
 /// One actor.
@@ -213,6 +221,10 @@ pub async fn run(verb: SysVerb, format: Format) -> Result<Exit, Error> {
                 time_ms: order.time.millis(),
             });
             (who.parts(), op, changes)
+        }
+        SysVerb::CatchUp { nodes, module } => {
+            let op = Op::CatchUp(pb::SysCatchUp {});
+            ((nodes, Some(Actor::Module(module))), op, true)
         }
         SysVerb::Terminate { who, reason } => {
             let op = Op::Terminate(pb::SysTerminate { reason });

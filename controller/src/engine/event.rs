@@ -243,6 +243,9 @@ pub struct Health {
     pub restarts: u64,
     /// Actors that hold a failed event.
     pub parked: u64,
+    /// Applications that ended by themselves.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ended: u64,
     /// How long actors with events waiting had to wait.
     #[serde(skip_serializing_if = "Pauses::is_empty")]
     pub pauses: Pauses,
@@ -256,6 +259,7 @@ impl From<Health> for Counts {
             errors: health.errors,
             restarts: health.restarts,
             parked: health.parked,
+            ended: health.ended,
             ..Self::default()
         }
     }
@@ -268,6 +272,7 @@ impl std::ops::AddAssign for Health {
         self.errors = self.errors.saturating_add(other.errors);
         self.restarts = self.restarts.saturating_add(other.restarts);
         self.parked = self.parked.saturating_add(other.parked);
+        self.ended = self.ended.saturating_add(other.ended);
         self.pauses += other.pauses;
     }
 }

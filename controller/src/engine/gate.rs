@@ -151,6 +151,7 @@ fn judge_count(gate: &Measured, bound: u64, counts: &Counts) -> Verdict {
         Measure::Parked => (counts.parked, "parked actor"),
         Measure::Traps => (counts.traps, "trap"),
         Measure::Restarts => (counts.restarts, "restart"),
+        Measure::Ended => (counts.ended, "ended application"),
         Measure::Mailbox => (counts.mailbox_max, "event"),
         // Rates and quantiles have no such bound.
         _ => (counts.errors, "error"),

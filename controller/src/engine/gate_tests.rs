@@ -49,17 +49,19 @@ fn a_count_trips_above_its_bound_and_says_by_how_much() {
         errors: 2,
         restarts: 1,
         parked: 4,
+        ended: 5,
         mailbox_max: 90,
         ..Counts::default()
     });
     let table = [
         ("", "pass"),
         (
-            "{traps: 3}, {errors: 2}, {restarts: 1}, {parked: 4}, {mailbox: 90}",
+            "{traps: 3}, {errors: 2}, {restarts: 1}, {parked: 4}, {ended: 5}, {mailbox: 90}",
             "pass",
         ),
         ("{traps: 2}", "trip"),
         ("{mailbox: 89}", "trip"),
+        ("{ended: 4}", "trip"),
         ("{traps: 5, min_samples: 105}", "pass"),
         ("{traps: 5, min_samples: 106}", "inconclusive"),
         ("{traps: 2, min_samples: 106}", "trip"),

@@ -138,6 +138,8 @@ pub struct Counts {
     pub depth: Histogram,
     /// Actors that hold a failed event, at the end.
     pub parked: u64,
+    /// Applications that ended by themselves since resume.
+    pub ended: u64,
     /// Events that waited in all mailboxes, at the end.
     pub mailbox: u64,
     /// Events that waited in the longest mailbox, at the end.
@@ -153,6 +155,7 @@ impl Counts {
         add(&mut self.errors, other.errors);
         add(&mut self.restarts, other.restarts);
         add(&mut self.parked, other.parked);
+        add(&mut self.ended, other.ended);
         add(&mut self.mailbox, other.mailbox);
         self.mailbox_max = self.mailbox_max.max(other.mailbox_max);
         self.latency.merge(&other.latency);

@@ -334,6 +334,7 @@ pub async fn check(link: &Link, order: &Order) -> Checked {
                 errors: health.errors,
                 restarts: health.restarts,
                 parked: health.parked,
+                ended: health.ended,
                 pauses: Pauses::new(pauses.max_us, &pauses.buckets),
             })
         }

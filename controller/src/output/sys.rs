@@ -90,6 +90,9 @@ pub fn text(op: &Op, answer: &pb::SysResponse) -> String {
     if matches!(op, Op::Log(_)) {
         return answer.log.iter().map(log_line).collect();
     }
+    if let Some(caught) = &answer.caught_up {
+        return caught_up(caught);
+    }
     if let Some(done) = &answer.affected {
         let gone = match done.gone {
             0 => String::new(),
@@ -102,6 +105,19 @@ pub fn text(op: &Op, answer: &pb::SysResponse) -> String {
         (None, Some(module)) => of_module(module),
         (None, None) => "done\n".to_owned(),
     }
+}
+
+fn caught_up(caught: &pb::CaughtUp) -> String {
+    let mut text = format!("{} on the current code\n", count(caught.updated, "actor"));
+    for held in &caught.held {
+        text.push_str(&format!(
+            "held: pid {}  name {}  {}\n",
+            held.pid,
+            name(&held.name),
+            plain(&held.reason)
+        ));
+    }
+    text
 }
 
 fn status(actor: &pb::ActorStatus) -> String {
@@ -254,6 +270,13 @@ pub fn json(answer: &pb::SysResponse) -> Value {
     add("module", answer.module.as_ref().map(module_json));
     let affected = |done: &pb::SysAffected| json!({"actors": done.actors, "gone": done.gone});
     add("affected", answer.affected.as_ref().map(affected));
+    let held = |held: &pb::ActorFailure| {
+        json!({"pid": held.pid, "name": held.name, "module": held.module, "reason": held.reason})
+    };
+    let caught = |caught: &pb::CaughtUp| {
+        json!({"updated": caught.updated, "held": caught.held.iter().map(held).collect::<Vec<_>>()})
+    };
+    add("caught_up", answer.caught_up.as_ref().map(caught));
     let counts = |counts: &pb::SysCounts| {
         json!({
             "since_ns": counts.since_ns, "events": counts.events, "messages_in": counts.messages_in,

@@ -45,6 +45,8 @@ pub enum Measure {
     Errors,
     /// Actors started again by their supervisor.
     Restarts,
+    /// Applications of the nodes that ended by themselves.
+    Ended,
     /// Handlers that trapped or returned an error, as a part of all.
     ErrorRate,
     /// Half of the events took no longer, from when they could be handled until they were.
@@ -73,11 +75,12 @@ pub enum Bound {
 }
 
 impl Measure {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("parked", Self::Parked),
         ("traps", Self::Traps),
         ("errors", Self::Errors),
         ("restarts", Self::Restarts),
+        ("ended", Self::Ended),
         ("error_rate", Self::ErrorRate),
         ("p50", Self::P50),
         ("p90", Self::P90),
@@ -93,6 +96,7 @@ impl Measure {
             Self::Traps => "traps",
             Self::Errors => "errors",
             Self::Restarts => "restarts",
+            Self::Ended => "ended",
             Self::ErrorRate => "error_rate",
             Self::P50 => "p50",
             Self::P90 => "p90",
@@ -104,7 +108,7 @@ impl Measure {
     /// What its bound may look like.
     fn forms(self) -> &'static str {
         match self {
-            Self::Parked => "a number such as 0",
+            Self::Parked | Self::Ended => "a number such as 0",
             Self::Traps | Self::Errors | Self::Restarts | Self::Mailbox => {
                 "a number such as 10, or a factor such as 1.5x"
             }
@@ -117,7 +121,7 @@ impl Measure {
 
     fn takes(self, bound: Bound) -> bool {
         match (self, bound) {
-            (Self::Parked, bound) => matches!(bound, Bound::Count(_)),
+            (Self::Parked | Self::Ended, bound) => matches!(bound, Bound::Count(_)),
             (Self::Traps | Self::Errors | Self::Restarts | Self::Mailbox, bound) => {
                 matches!(bound, Bound::Count(_) | Bound::Times(_))
             }
@@ -298,11 +302,12 @@ impl<'de> Visitor<'de> for GateVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Gate, A::Error> {
-        const KEYS: [&str; 13] = [
+        const KEYS: [&str; 14] = [
             "parked",
             "traps",
             "errors",
             "restarts",
+            "ended",
             "error_rate",
             "p50",
             "p90",
@@ -343,7 +348,7 @@ impl<'de> Visitor<'de> for GateVisitor {
         }
         let Some(mut gate) = gate else {
             return Err(de::Error::custom(
-                "a gate names what it looks at: parked, traps, errors, restarts, error_rate, p50, p90, p99, mailbox, promql or exec",
+                "a gate names what it looks at: parked, traps, errors, restarts, ended, error_rate, p50, p90, p99, mailbox, promql or exec",
             ));
         };
         match &mut gate {

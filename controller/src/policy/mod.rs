@@ -37,7 +37,8 @@ pub struct Policy {
     pub timeouts: Timeouts,
     /// The lease of nodes that are not confirmed.
     pub probation: Probation,
-    /// What must hold of each wave before it is confirmed. Default: no parked actor, no trap, no restart.
+    /// What must hold of each wave before it is confirmed. Default: no parked actor, no trap, no restart, no
+    /// application that ended.
     pub gates: Vec<Gate>,
     /// What a tripped gate or an exceeded budget leads to. Default rollback.
     pub on_failure: OnFailure,
@@ -119,8 +120,13 @@ impl Default for Policy {
             failure_budget: FailureBudget::default(),
             timeouts: Timeouts::default(),
             probation: Probation::default(),
-            gates: [Measure::Parked, Measure::Traps, Measure::Restarts]
-                .map(|measure| Gate::from((measure, Bound::Count(0))))
+            gates: [
+                Measure::Parked,
+                Measure::Traps,
+                Measure::Restarts,
+                Measure::Ended,
+            ]
+            .map(|measure| Gate::from((measure, Bound::Count(0))))
                 .to_vec(),
             on_failure: OnFailure::Rollback,
             on_down_failure: OnDownFailure::Hold,

@@ -102,6 +102,9 @@ fn module(module: ModuleStatus) -> pb::ModuleStatus {
         traps: module.traps,
         errors: module.errors,
         restarts: module.restarts,
+        old_since_ms: module
+            .old_since
+            .map_or(0, |since| millis(since.elapsed().unwrap_or_default())),
     }
 }
 
@@ -130,6 +133,7 @@ fn health_to_pb(health: Health) -> pb::Health {
         errors: health.errors,
         restarts: health.restarts,
         parked: health.parked,
+        ended: health.ended,
         since_resume_ms: millis(health.since_resume),
         pauses: (health.pauses.count > 0).then(|| pauses(&health.pauses)),
     }

@@ -47,6 +47,7 @@ fn effect(op: &Op) -> Effect {
         Op::Resume(_) => Effect::Change("resume"),
         Op::ReplaceState(_) => Effect::Change("replace_state"),
         Op::Terminate(_) => Effect::Change("terminate"),
+        Op::CatchUp(_) => Effect::Change("catch_up"),
     }
 }
 
@@ -84,6 +85,9 @@ impl Service {
                 return Err(wrong("actor", "is set, and this is about the whole node"));
             }
             None => return Err(wrong("actor", "is missing")),
+            Some(Actor::Pid(_) | Actor::Name(_)) if matches!(op, Op::CatchUp(_)) => {
+                return Err(wrong("actor", "is one actor, and this is of a module"));
+            }
             Some(Actor::Pid(pid)) => Who::Pid(pid),
             Some(Actor::Name(name)) => Who::Name(name),
             Some(Actor::Module(_))
@@ -165,6 +169,7 @@ mod tests {
             Op::GetState(pb::SysGetState {}),
             Op::Suspend(pb::SysSuspend {}),
             Op::Terminate(pb::SysTerminate::default()),
+            Op::CatchUp(pb::SysCatchUp {}),
             statistics(pb::SysSwitch::On),
             trace(pb::SysSwitch::Get),
             trace(pb::SysSwitch::On),

@@ -181,6 +181,8 @@ impl Machine<'_> {
                     application = name,
                     "ended: its top supervisor gave up; the node goes on without it"
                 );
+                let counter = &self.shared.supervision.gave_up;
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 app.enter(S::Ended, || {
                     Err(state_error(name, "ended: its children ended too often"))
                 });

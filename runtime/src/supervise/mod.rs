@@ -17,7 +17,11 @@ mod update;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Weak, mpsc::SyncSender},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+        mpsc::SyncSender,
+    },
     time::{Duration, Instant},
 };
 
@@ -124,6 +128,8 @@ pub(crate) struct Supervision {
     wake: Condvar,
     families: RwLock<Families>,
     forest: Mutex<Forest>,
+    /// Applications that ended by themselves since the node started.
+    gave_up: AtomicU64,
 }
 
 impl Supervision {
@@ -135,6 +141,11 @@ impl Supervision {
         if first {
             self.wake.notify_one();
         }
+    }
+
+    /// Applications whose top supervisors gave up since the node started.
+    pub(crate) fn gave_up(&self) -> u64 {
+        self.gave_up.load(Ordering::Relaxed)
     }
 
     fn family(&self, id: SupId) -> Option<Arc<Family>> {
@@ -280,7 +291,7 @@ impl Supervision {
         let mut queue = self.queue.lock();
         if queue.guests >= GUEST_ORDERS {
             let counter = &shared.counters.dead_letters;
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            counter.fetch_add(1, Ordering::Relaxed);
             return;
         }
         queue.guests += 1;

@@ -23,6 +23,10 @@ pub struct Metrics {
     pub overflows: u64,
     /// Events of the other side of a patch that could not be converted.
     pub unconverted: u64,
+    /// What actors asked of sockets that were not theirs any more.
+    pub not_owned: u64,
+    /// Applications that ended by themselves: their top supervisors gave up.
+    pub ended: u64,
     /// Traces that are kept.
     pub traces: u64,
     /// Handlers that passed a bound, by the name of the limit.
@@ -57,6 +61,8 @@ impl Node {
             dead_letters: self.dead_letters(),
             overflows: self.shared.counters.overflows.load(Ordering::Relaxed),
             unconverted: self.shared.counters.unconverted.load(Ordering::Relaxed),
+            not_owned: self.shared.counters.not_owned.load(Ordering::Relaxed),
+            ended: self.shared.supervision.gave_up(),
             traces: self.shared.traces.load(Ordering::Relaxed) as u64,
             bounds: self.shared.counters.bounds.read(),
             versions: self.version_numbers(),

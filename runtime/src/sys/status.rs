@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::atomic::Ordering,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{ActorRef, Visit};
@@ -229,7 +229,9 @@ impl Node {
     pub fn modules(&self) -> Vec<ModuleStatus> {
         let code = &self.shared.code;
         let old = self.old_code().into_iter();
-        let on_old: HashMap<_, _> = old.map(|old| (old.module, old.actors)).collect();
+        let mut on_old: HashMap<_, _> = old
+            .map(|old| (old.module, (old.actors, old.since)))
+            .collect();
         let mut all = Vec::new();
         for module in code.modules() {
             if module.gone.load(Ordering::SeqCst) {
@@ -242,12 +244,14 @@ impl Node {
             let count = |of: fn(&crate::code::Counters) -> u64| {
                 of(&current.counters) + old.as_ref().map_or(0, |o| of(&o.counters))
             };
+            let on_old = on_old.remove(&module.name);
             all.push(ModuleStatus {
                 name: module.name.clone(),
                 vsn: current.vsn.clone(),
                 blob: current.blob,
                 actors: module.actors.load(Ordering::Relaxed),
-                actors_on_old: on_old.get(&module.name).copied().unwrap_or(0),
+                actors_on_old: on_old.map_or(0, |(actors, _)| actors),
+                old_since: on_old.map(|(_, since)| since),
                 old_vsn: old.as_ref().map(|o| o.vsn.clone()),
                 events: count(|c| c.events.sum()),
                 traps: count(|c| c.traps.load(Ordering::Relaxed)),
@@ -287,6 +291,8 @@ pub struct ModuleStatus {
     pub actors: u64,
     /// Actors that run the old version: those that are drained, and those that a rollback had to hold.
     pub actors_on_old: u64,
+    /// Since when that version is old; none: nobody runs it.
+    pub old_since: Option<SystemTime>,
     /// Of the version before, while it is kept.
     pub old_vsn: Option<midflight_patch::Vsn>,
     /// Events handled well.

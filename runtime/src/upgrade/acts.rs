@@ -231,6 +231,7 @@ impl Core {
                 std::mem::replace(&mut *self.shared.targets.write(), targets),
             ));
             *self.txn.resumed.lock() = Some(Instant::now());
+            self.before = self.counted();
         }
         let waiting = self.shared.switch(&self.txn, phase);
         let pause = self.suspended_for();

@@ -9,7 +9,7 @@ use std::{
 use super::{
     AddModule, DeleteModule, ModuleOrder, Opened, Order, Policy, Purge,
     acts::{Gave, WayDown},
-    core::Core,
+    core::{Before, Core},
     machine::Stage,
     txn::{Change, Kind, Step, Txn},
 };
@@ -34,7 +34,6 @@ impl Node {
         let mut opening = Opening {
             shared,
             changes: Vec::new(),
-            restarts: 0,
             added: Vec::new(),
         };
         if let Err(error) = opening.all(&order) {
@@ -43,12 +42,7 @@ impl Node {
         }
         let txn = Arc::new(Txn::new(order.direction, opening.changes, &order.resume));
         *open = Some(txn.clone());
-        Ok(Opened(Box::new(Core::new(
-            shared,
-            txn,
-            order,
-            opening.restarts,
-        ))))
+        Ok(Opened(Box::new(Core::new(shared, txn, order))))
     }
 }
 
@@ -56,7 +50,6 @@ impl Node {
 struct Opening<'a> {
     shared: &'a Arc<Shared>,
     changes: Vec<Change>,
-    restarts: u64,
     /// Versions, to be purged when it comes to nothing.
     added: Vec<u32>,
 }
@@ -114,7 +107,6 @@ impl Opening<'_> {
         if purge == Purge::Soft {
             self.shared.purge_old(&module, Purge::Soft)?;
         }
-        self.restarts += module.restarts.load(Ordering::Relaxed);
         Ok((module, current))
     }
 
@@ -224,7 +216,7 @@ pub(crate) fn on_load(
 }
 
 impl Core {
-    fn new(shared: &Arc<Shared>, txn: Arc<Txn>, order: Order, restarts_before: u64) -> Self {
+    fn new(shared: &Arc<Shared>, txn: Arc<Txn>, order: Order) -> Self {
         Self {
             shared: shared.clone(),
             txn,
@@ -238,7 +230,7 @@ impl Core {
             actors: 0,
             cost: Duration::ZERO,
             migrated: 0,
-            restarts_before,
+            before: Before::default(),
             reach: None,
             done: Vec::new(),
         }

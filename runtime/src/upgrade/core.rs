@@ -47,11 +47,18 @@ pub(super) struct Core {
     /// What migrations cost so far, and how many there were.
     pub(super) cost: Duration,
     pub(super) migrated: u64,
-    pub(super) restarts_before: u64,
+    pub(super) before: Before,
     /// Where actors might listen and connect to before resume.
     pub(super) reach: Option<(HashSet<u16>, Vec<ConnectTarget>)>,
     /// Of the order's actions.
     pub(super) done: Vec<Done>,
+}
+
+/// What had been counted when the upgrade resumed.
+#[derive(Default)]
+pub(super) struct Before {
+    pub(super) restarts: u64,
+    pub(super) ended: u64,
 }
 
 /// What is left to migrate.
@@ -66,6 +73,17 @@ impl Core {
     pub(super) fn modules(&self, mut act: impl FnMut(&Module, &Change)) {
         for (change, module) in self.shared.changed(&self.txn) {
             act(&module, change);
+        }
+    }
+
+    /// What was counted up to now, of what only grows.
+    pub(super) fn counted(&self) -> Before {
+        let modules = self.shared.changed(&self.txn);
+        Before {
+            restarts: modules
+                .map(|(_, module)| module.restarts.load(Ordering::Relaxed))
+                .sum(),
+            ended: self.shared.supervision.gave_up(),
         }
     }
 

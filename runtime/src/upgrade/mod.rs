@@ -216,18 +216,16 @@ impl Probation {
             pauses: self.pauses(),
             ..Health::default()
         };
-        let mut restarts = 0;
         for change in &core.txn.changes {
             if let Some(version) = core.shared.code.version(change.to) {
                 health.events += version.counters.events.sum();
                 health.traps += version.counters.traps.load(Ordering::Relaxed);
                 health.errors += version.counters.errors.load(Ordering::Relaxed);
             }
-            if let Some(module) = core.shared.code.module(change.module) {
-                restarts += module.restarts.load(Ordering::Relaxed);
-            }
         }
-        health.restarts = restarts.saturating_sub(core.restarts_before);
+        let counted = core.counted();
+        health.restarts = counted.restarts.saturating_sub(core.before.restarts);
+        health.ended = counted.ended.saturating_sub(core.before.ended);
         health
     }
 }

@@ -43,6 +43,8 @@ pub struct Health {
     pub restarts: u64,
     /// Actors parked with an event that failed.
     pub parked: u64,
+    /// Applications of the node that ended by themselves: their top supervisors gave up.
+    pub ended: u64,
     /// Time since resume.
     pub since_resume: Duration,
     /// Actors that had events waiting: from the start of suspend until each ran again.

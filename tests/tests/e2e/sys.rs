@@ -93,6 +93,51 @@ fn sys_looks_at_actors_and_modules_and_changes_them() {
     }
 }
 
+/// Beyond 8: leftovers never block the next; here those that drain, whose time is ended by hand.
+#[test]
+fn actors_on_old_code_are_brought_to_the_current_by_catch_up() {
+    let fleet = Fleet::start(1);
+    let file = format!("{}/../guest/out/counter_v2.wasm", env!("CARGO_MANIFEST_DIR"));
+    let patch = fleet.bundle(
+        "drain",
+        &format!(
+            "name: test\nfrom: \"1.0.0\"\nto: \"2.0.0\"\nmodules:\n  - {{name: counter, file: {file}}}\n\
+             instructions:\n  - application: test\n    up:\n      - update: {{module: counter, change: advanced, \
+             draining: {{deadline_ms: 3600000, then: stop}}}}\n"
+        ),
+    );
+    let done = fleet.apply(&patch, "[100%]");
+    assert_eq!(done.code, 0, "{}", done.text());
+    let counter = |fleet: &Fleet| {
+        let nodes = fleet.ok(&["nodes", "n1", "--output", "json"]).json();
+        let modules = nodes["modules"].as_array().unwrap().clone();
+        modules.into_iter().find(|m| m["name"] == "counter").unwrap()
+    };
+    let old = counter(&fleet);
+    assert_eq!(
+        (&old["actors_on_old"], &old["old_vsn"]),
+        (&json!(1_000), &json!("1.0.0"))
+    );
+    assert!(old["old_since_ms"].as_u64().unwrap() > 0, "{old}");
+    let wrong = sys(&fleet, &["catch-up", "n1", "--module", "nobody"]);
+    assert!(wrong.err.contains("MF0304"), "{}", wrong.text());
+    let done = sys(&fleet, &["catch-up", "n1", "--module", "counter"]);
+    assert_eq!(
+        (done.code, done.out.as_str()),
+        (0, "1000 actors on the current code\n"),
+        "{}",
+        done.text()
+    );
+    let now = counter(&fleet);
+    assert_eq!(
+        (&now["actors_on_old"], &now["old_since_ms"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(fleet.state(0, "counter.1")["count"], 0, "a record now");
+    let journal = std::fs::read_to_string(fleet.nodes[0].dir.join("data/journal")).unwrap();
+    assert!(journal.contains("\"verb\":\"catch_up\""));
+}
+
 #[test]
 fn sys_statistics_and_trace_show_what_an_actor_does() {
     let fleet = Fleet::start(1);
