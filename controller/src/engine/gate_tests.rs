@@ -301,11 +301,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn no_counts_bring_a_gate_down(
-        a in prop::array::uniform8(any::<u64>()),
-        b in prop::array::uniform8(any::<u64>()),
+        a in prop::array::uniform9(any::<u64>()),
+        b in prop::array::uniform9(any::<u64>()),
         buckets in prop::collection::vec((0_u32..600, any::<u64>()), 0..20),
     ) {
-        let side = |n: [u64; 8], nodes| Window {
+        let side = |n: [u64; 9], nodes| Window {
             nodes,
             node_ms: n[0],
             counts: Counts {
@@ -316,11 +316,12 @@ proptest! {
                 parked: n[5],
                 mailbox: n[6],
                 mailbox_max: n[7],
+                ended: n[8],
                 latency: Histogram::new(buckets.clone()),
                 depth: Histogram::new(buckets.clone()),
             },
         };
-        let all = gates("{parked: 0}, {traps: 2x}, {errors: 1}, {restarts: 1.5x}, {error_rate: +1%}, {error_rate: 1%}, {p50: 1ms}, {p90: 2x}, {p99: 1.2x}, {mailbox: 3x}");
+        let all = gates("{parked: 0}, {ended: 1}, {traps: 2x}, {errors: 1}, {restarts: 1.5x}, {error_rate: +1%}, {error_rate: 1%}, {p50: 1ms}, {p90: 2x}, {p99: 1.2x}, {mailbox: 3x}");
         let mut canary = side(a, 1);
         let control = side(b, 3);
         let _ = judge(&all, &canary, Some(Baseline::Control(&control)));
