@@ -49,6 +49,18 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// Nodes of a lockstep rollout are in no batch.
+    #[error(
+        "the policy's mode is lockstep, and {count} nodes have no {label:?} that names their batch: {nodes}"
+    )]
+    NoBatch {
+        /// Folded names.
+        nodes: String,
+        /// How many.
+        count: usize,
+        /// Zone, or the variable.
+        label: String,
+    },
     /// Another rollout is open on nodes of this one.
     #[error("rollout {rollout} has not ended on {nodes}")]
     Overlap {
@@ -255,7 +267,7 @@ impl Error {
             Self::NoInventory => "MF0502",
             Self::NoTargets { .. } => "MF0503",
             Self::AllNodes { .. } => "MF0504",
-            Self::Waves { .. } => "MF0505",
+            Self::Waves { .. } | Self::NoBatch { .. } => "MF0505",
             Self::Overlap { .. } => "MF0506",
             Self::DoesNotFit { .. } => "MF0507",
             Self::TooManyUnreachable { .. } => "MF0508",
@@ -288,6 +300,7 @@ impl Error {
             Self::NoTargets { .. } => "see what the inventory holds with: midflight inventory graph",
             Self::AllNodes { .. } => "add --all if that is meant",
             Self::Waves { .. } => "let the last wave be 100%",
+            Self::NoBatch { .. } => "give each host a zone, or name another variable with the policy's `batch`",
             Self::Overlap { rollout, .. } => {
                 return format!("see it with: midflight status {rollout}; put its nodes back with: midflight rollback {rollout}");
             }
@@ -327,6 +340,7 @@ impl Error {
             | Self::NoTargets { .. }
             | Self::AllNodes { .. }
             | Self::Waves { .. }
+            | Self::NoBatch { .. }
             | Self::Overlap { .. }
             | Self::DoesNotFit { .. }
             | Self::TooManyUnreachable { .. }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use clap::Args;
 use midflight_inventory::Inventory;
 use midflight_patch::{Bundle, Manifest};
-use serde_json::json;
 
 use crate::command::fleet::{BundleArgs, FleetArgs, PolicyArgs, TargetArgs};
 use crate::command::{print, print_json};
@@ -79,30 +78,9 @@ pub async fn run(args: PlanArgs, format: Format) -> Result<Exit, Error> {
     } = args.prepare().await?;
     match format {
         Format::Text => print(&plan.text(&bundle.manifest, &policy))?,
-        Format::Json => print_json(&as_json(
-            &plan,
-            &bundle.manifest,
-            &policy,
-            &bundle.digest().to_string(),
-        ))?,
+        Format::Json => {
+            print_json(&plan.json(&bundle.manifest, &policy, &bundle.digest().to_string()))?
+        }
     }
     Ok(Exit::OK)
-}
-
-fn as_json(plan: &Plan, manifest: &Manifest, policy: &Policy, digest: &str) -> serde_json::Value {
-    let name = |node: &usize| plan.targets[*node].name.clone();
-    let wave = |wave: &crate::engine::rollout::Wave| {
-        let nodes: Vec<String> = wave.nodes.iter().map(name).collect();
-        json!({"nodes": nodes, "bake_ms": u64::try_from(wave.bake.as_millis()).unwrap_or(u64::MAX)})
-    };
-    json!({
-        "name": manifest.name,
-        "from": manifest.from,
-        "to": manifest.to,
-        "patch": digest,
-        "policy": policy.digest().to_string(),
-        "waves": plan.waves.iter().map(wave).collect::<Vec<_>>(),
-        "already_current": plan.current.iter().map(name).collect::<Vec<_>>(),
-        "unreachable": plan.unreachable.iter().map(|(node, cause)| json!({"node": name(node), "cause": cause})).collect::<Vec<_>>(),
-    })
 }

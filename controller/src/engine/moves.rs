@@ -100,10 +100,14 @@ pub enum Action {
 }
 
 /// A wave of the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Wave {
-    /// Its nodes, in the order in which they are started.
+    /// Its nodes, in the order in which they are started; in lockstep, batch by batch.
     pub nodes: Vec<usize>,
     /// How long they run the new code before the gate.
     pub bake: Duration,
+    /// In lockstep, how many nodes each batch has; together all. Empty otherwise.
+    pub batches: Vec<usize>,
+    /// Nodes of the last wave that its gate compares it with. Empty: it is compared with its own nodes before the patch.
+    pub control: Vec<usize>,
 }

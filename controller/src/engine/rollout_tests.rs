@@ -16,6 +16,7 @@ fn rollout_with(waves: &[usize], policy: &Policy) -> Rollout {
     let wave = |size: &usize| Wave {
         nodes: next.by_ref().take(*size).collect(),
         bake: Duration::from_secs(5),
+        ..Wave::default()
     };
     Rollout::new(names, waves.iter().map(wave).collect(), &[], policy)
 }

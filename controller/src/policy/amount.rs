@@ -219,14 +219,17 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// The greatest that a number of nodes at a time can be.
+pub(super) const MOST_NODES: u32 = 10_000;
+
 /// A number of nodes from 1 to 10,000.
 pub(super) fn some_nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let nodes = u32::deserialize(deserializer)?;
-    if (1..=10_000).contains(&nodes) {
+    if (1..=MOST_NODES).contains(&nodes) {
         return Ok(nodes);
     }
     Err(de::Error::custom(format!(
-        "{nodes} is not within 1 to 10000"
+        "{nodes} is not within 1 to {MOST_NODES}"
     )))
 }
 

@@ -50,7 +50,7 @@ pub struct Timeouts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probation {
-    /// How long the node waits for the controller, which renews the lease every third of it; at least 1s. Default 60s.
+    /// How long the node waits for the controller, which renews the lease every third of it; 1s to 1d. Default 60s.
     pub lease: Span,
     /// What the node does when the lease runs out. Default rollback.
     pub on_lost_contact: OnLostContact,
@@ -99,6 +99,19 @@ impl Default for Probation {
             lease: Span::from_secs(60),
             on_lost_contact: OnLostContact::Rollback,
         }
+    }
+}
+
+impl Probation {
+    /// What the type alone does not keep.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if (Span::from_secs(1)..=Span::from_secs(86_400)).contains(&self.lease) {
+            return Ok(());
+        }
+        Err(format!(
+            "probation.lease: {} is not within 1s to 1d",
+            self.lease
+        ))
     }
 }
 

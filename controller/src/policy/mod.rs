@@ -20,6 +20,11 @@ pub use number::{Micros, Number, Times};
 pub use read::{from_inventory, load, parse};
 pub use wave::{Label, WaveSize, WaveSpec};
 
+/// Waves that a policy may have.
+const MOST_WAVES: usize = 100;
+/// Gates that a policy may have.
+const MOST_GATES: usize = 50;
+
 /// A policy. `docs/operations.md` explains each key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -153,6 +158,28 @@ impl Policy {
             .any(|gate| matches!(gate, Gate::Measured(gate) if gate.bound.is_relative()))
     }
 
+    /// The same policy for an emergency: a tenth of each bake, but 5s of what was longer, and as many nodes at a time as the
+    /// healthy ones allow. A canary of one node, with its gates, is always first.
+    #[must_use]
+    pub fn emergency(&self) -> Self {
+        const LEAST: Span = Span::from_secs(5);
+        let shorter =
+            |bake: Span| Span::from_millis((bake.millis() / 10).into()).max(bake.min(LEAST));
+        let mut waves = self.waves.clone();
+        for wave in &mut waves {
+            wave.bake = wave.bake.map(shorter);
+        }
+        if waves.len() == 1 {
+            waves.insert(0, WaveSize::UpTo(Amount::Nodes(1)).into());
+        }
+        Self {
+            waves,
+            bake: shorter(self.bake),
+            concurrency: amount::MOST_NODES,
+            ..self.clone()
+        }
+    }
+
     /// What the types alone do not keep.
     fn check(&self) -> Result<(), String> {
         if self.waves.is_empty() {
@@ -161,9 +188,19 @@ impl Policy {
                     .to_owned(),
             );
         }
-        if self.probation.lease < Span::from_secs(1) {
-            return Err("probation.lease: must be at least 1s".to_owned());
+        if self.waves.len() > MOST_WAVES {
+            return Err(format!(
+                "waves: {} are more than {MOST_WAVES}",
+                self.waves.len()
+            ));
         }
+        if self.gates.len() > MOST_GATES {
+            return Err(format!(
+                "gates: {} are more than {MOST_GATES}",
+                self.gates.len()
+            ));
+        }
+        self.probation.check()?;
         self.timeouts.check()
     }
 }

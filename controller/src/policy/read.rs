@@ -109,6 +109,8 @@ fn suggest(problem: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::policy::{
         Amount, Bound, Gate, Label, Measure, Measured, Mode, OnDownFailure, OnFailure,
@@ -231,6 +233,7 @@ rollback_until: 3d
             "gates:\n  - exec: {command: [a], timeout: 6m}\n",
             "gates:\n  - exec: {command: a}\n    min_samples: 3\n",
             "probation: {lease: 500ms}\n",
+            "probation: {lease: 2d}\n",
             "probation: {lease: 5s, on_lost_contact: panic}\n",
             "mode: lockstop\n",
             "batch: ''\n",
@@ -247,6 +250,29 @@ rollback_until: 3d
     }
 
     #[test]
+    fn an_emergency_shortens_bakes_and_keeps_the_canary_and_every_gate() {
+        let policy = parse(
+            "waves: [{nodes: 2, bake: 10m}, {nodes: 50%, bake: 20s}, {nodes: 100%, bake: 1s}]\nbake: 2m\n",
+            "p",
+        )
+        .unwrap();
+        let emergency = policy.emergency();
+        let bakes: Vec<_> = emergency.waves.iter().map(|wave| wave.bake).collect();
+        let seconds = [60, 5, 1].map(|seconds| Some(Span::from_secs(seconds)));
+        assert_eq!(
+            (bakes.as_slice(), emergency.bake),
+            (seconds.as_slice(), Span::from_secs(12))
+        );
+        assert_eq!(emergency.waves[0].nodes, policy.waves[0].nodes);
+        assert_eq!(emergency.gates, policy.gates);
+        assert_eq!(emergency.concurrency, 10_000);
+        assert_eq!(emergency.failure_budget, policy.failure_budget);
+        assert_ne!(emergency.digest(), policy.digest());
+        let all_at_once = parse("waves: [100%]\n", "p").unwrap().emergency();
+        assert_eq!(all_at_once.waves[0].nodes, WaveSize::UpTo(Amount::Nodes(1)));
+    }
+
+    #[test]
     fn files_that_mean_the_same_have_the_same_digest() {
         let written_out = parse("concurrency: 512\nbake: 5000ms\n", "p").unwrap();
         assert_eq!(written_out.digest(), Policy::default().digest());
@@ -254,6 +280,19 @@ rollback_until: 3d
             parse("concurrency: 511", "p").unwrap().digest(),
             Policy::default().digest()
         );
+    }
+
+    #[test]
+    fn too_many_waves_or_gates_are_refused() {
+        let many = |key: &str, what: &str| format!("{key}: [{}]\n", vec![what; 101].join(", "));
+        for text in [many("waves", "1"), many("gates", "{traps: 0}")] {
+            assert!(
+                parse(&text, "p")
+                    .unwrap_err()
+                    .to_string()
+                    .contains("101 are more")
+            );
+        }
     }
 
     #[test]
@@ -270,5 +309,89 @@ rollback_until: 3d
                 .to_string()
                 .starts_with("fleet.yaml:1:1: in this policy")
         );
+    }
+
+    /// Pieces of policies, right and wrong, put together in any way.
+    fn piece() -> impl Strategy<Value = String> {
+        let words = prop::sample::select(vec![
+            "waves",
+            "bake",
+            "gates",
+            "timeouts",
+            "probation",
+            "batch",
+            "mode",
+            "pause",
+            "nodes",
+            "spread",
+            "promql",
+            "exec",
+            "url",
+            "query",
+            "at_most",
+            "command",
+            "timeout",
+            "p99",
+            "traps",
+            "error_rate",
+            "against",
+            "control",
+            "min_samples",
+            "1.2x",
+            "+0.5%",
+            "100%",
+            "20ms",
+            "7d",
+            "http://p",
+            ".inf",
+            "0x10",
+            "~",
+            "&a",
+            "*a",
+            "!!int",
+            "\"",
+            "'",
+            "|",
+            ">",
+            "\u{0}",
+            "é",
+            "18446744073709551616",
+            "-1",
+            "1e999",
+            "{",
+            "}",
+            "[",
+            "]",
+            ": ",
+            ", ",
+            "\n",
+            "\n  ",
+            "\n  - ",
+            "# ",
+            "\t",
+            "? ",
+            "<<",
+        ]);
+        prop::collection::vec(words, 0..40).prop_map(|words| words.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn no_text_makes_the_reader_panic(text in prop_oneof![piece(), "\\PC{0,200}"]) {
+            if let Ok(policy) = parse(&text, "p") {
+                let written = serde_json::to_string(&policy).unwrap();
+                prop_assert_eq!(parse(&written, "p").unwrap(), policy);
+            }
+        }
+
+        #[test]
+        fn no_value_makes_a_key_panic(key in "[a-z_]{1,12}", value in "[-+0-9a-z.%x{}: \\[\\],'$]{0,30}") {
+            let keys = [key.as_str(), "waves", "gates", "bake", "probation", "timeouts", "batch", "rollback_until", "concurrency"];
+            for key in keys {
+                let _ = parse(&format!("{key}: {value}\n"), "p");
+            }
+            let _ = parse(&format!("gates: [{{{key}: {value}}}]\n"), "p");
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! The plan: which of the nodes asked for are to be changed, and in which waves. It is cut from what the nodes say they run,
-//! so that no wave consists of nodes that are dead or patched already. The order is that of the inventory, canary first;
-//! the same fleet and policy give the same plan. It changes nothing.
+//! The plan: which of the nodes asked for are to be changed, in which waves, and what each wave is compared with. It is made from
+//! what the nodes say they run, so that no wave consists of nodes that are dead or patched already; the same fleet, patch and
+//! policy give the same plan. It changes nothing. [`waves`] cuts, [`text`] shows.
 
-use std::collections::HashSet;
+mod text;
+mod waves;
 
 use midflight_inventory::{Inventory, fold_to_string};
 use midflight_patch::{Manifest, VsnPattern};
@@ -12,8 +13,7 @@ use crate::engine::event::Cause;
 use crate::engine::rollout::Wave;
 use crate::engine::words::Phase;
 use crate::error::Error;
-use crate::output::count;
-use crate::policy::{Policy, WaveSize, WaveSpec};
+use crate::policy::Policy;
 use crate::transport::{CallError, Target};
 
 /// What is to happen.
@@ -21,6 +21,8 @@ use crate::transport::{CallError, Target};
 pub struct Plan {
     /// All nodes asked for, in the order of the inventory.
     pub targets: Vec<Target>,
+    /// Their zones.
+    pub zones: Vec<Option<String>>,
     /// The waves, over indices of `targets`.
     pub waves: Vec<Wave>,
     /// Nodes that run the patch's `to` already.
@@ -126,8 +128,18 @@ pub fn plan(
             first,
         });
     }
-    let waves = waves(&policy.waves, policy, &targets, &change, inventory)?;
+    // A manifest that has been read can be written; without one the lot is the same for every patch.
+    let seed = manifest.digest().map(|digest| digest.to_string());
+    let waves = waves::cut(
+        policy,
+        &targets,
+        &change,
+        inventory,
+        &seed.unwrap_or_default(),
+    )?;
+    let zone = |target: &Target| Some(inventory.host(&target.name)?.zone()?.to_owned());
     Ok(Plan {
+        zones: targets.iter().map(zone).collect(),
         targets,
         waves,
         current,
@@ -238,127 +250,5 @@ fn describe(manifest: &Manifest) -> String {
     format!("{} from {from}{}", manifest.name, manifest.to)
 }
 
-/// Cuts `change`, the nodes that are to be changed, into waves. Each wave of the policy says how much of them has the patch
-/// after it; a wave that adds nobody is left out.
-fn waves(
-    specs: &[WaveSpec],
-    policy: &Policy,
-    targets: &[Target],
-    change: &[usize],
-    inventory: &Inventory,
-) -> Result<Vec<Wave>, Error> {
-    // See `plan`.
-    let total = change.len() as u32;
-    let mut taken = HashSet::new();
-    let mut waves = Vec::new();
-    for spec in specs {
-        let nodes: Vec<usize> = match &spec.nodes {
-            WaveSize::UpTo(amount) => {
-                let more = (amount.at_least(total) as usize).saturating_sub(taken.len());
-                change
-                    .iter()
-                    .copied()
-                    .filter(|node| !taken.contains(node))
-                    .take(more)
-                    .collect()
-            }
-            WaveSize::Pattern(pattern) => {
-                let named: HashSet<&str> = inventory
-                    .select(pattern)?
-                    .into_iter()
-                    .map(|host| host.name())
-                    .collect();
-                let fits = |node: &usize| {
-                    !taken.contains(node) && named.contains(targets[*node].name.as_str())
-                };
-                change.iter().copied().filter(fits).collect()
-            }
-        };
-        if !nodes.is_empty() {
-            taken.extend(nodes.iter().copied());
-            waves.push(Wave {
-                nodes,
-                bake: spec.bake.unwrap_or(policy.bake).get(),
-            });
-        }
-    }
-    if taken.len() < change.len() {
-        let left = change.iter().filter(|node| !taken.contains(node));
-        let nodes = fold_to_string(left.map(|node| &targets[*node].name));
-        return Err(Error::Waves {
-            nodes,
-            count: change.len() - taken.len(),
-        });
-    }
-    Ok(waves)
-}
-
-impl Plan {
-    /// The plan as text for people: a line a wave, nodes folded.
-    #[must_use]
-    pub fn text(&self, manifest: &Manifest, policy: &Policy) -> String {
-        use std::fmt::Write as _;
-        let names =
-            |nodes: &[usize]| fold_to_string(nodes.iter().map(|node| &self.targets[*node].name));
-        let changed: usize = self.waves.iter().map(|wave| wave.nodes.len()).sum();
-        let mut text = format!(
-            "{}: {changed} of {} in {}\n",
-            describe(manifest),
-            count(self.targets.len() as u64, "node"),
-            count(self.waves.len() as u64, "wave")
-        );
-        let mut so_far = 0;
-        for (number, wave) in (1..).zip(&self.waves) {
-            so_far += wave.nodes.len();
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                text,
-                "  wave {number}: {} ({so_far} of {changed}), bake {}: {}",
-                count(wave.nodes.len() as u64, "node"),
-                crate::policy::Span::from_millis(
-                    u64::try_from(wave.bake.as_millis()).unwrap_or(u64::MAX)
-                ),
-                names(&wave.nodes)
-            );
-        }
-        if !self.current.is_empty() {
-            let _ = writeln!(
-                text,
-                "  already current: {}: {}",
-                count(self.current.len() as u64, "node"),
-                names(&self.current)
-            );
-        }
-        if !self.unreachable.is_empty() {
-            let nodes: Vec<usize> = self.unreachable.iter().map(|(node, _)| *node).collect();
-            let _ = writeln!(
-                text,
-                "  unreachable: {}: {}",
-                count(nodes.len() as u64, "node"),
-                names(&nodes)
-            );
-        }
-        let gates: Vec<String> = policy.gates.iter().map(ToString::to_string).collect();
-        let gates = if gates.is_empty() {
-            "none".to_owned()
-        } else {
-            gates.join(", ")
-        };
-        let _ = writeln!(text, "  gate after each wave: {gates}");
-        let budget = &policy.failure_budget;
-        // See `plan`.
-        let max = budget.max.at_most(changed as u32);
-        let _ = writeln!(
-            text,
-            "  failure budget: {} once {} have finished, none before; policy {}",
-            count(max, "node"),
-            budget.min_sample,
-            policy.digest().short()
-        );
-        text
-    }
-}
-
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;
