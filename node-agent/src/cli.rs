@@ -1,9 +1,12 @@
 //! The program: reads its arguments, starts the agent, and ends it on SIGTERM or SIGINT. The first signal drains and exits 0,
 //! a second one exits at once. What keeps it from starting is one message on stderr and exit code 1.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    io::{IsTerminal, Write as _},
+    path::PathBuf, process::ExitCode, sync::Arc,
+};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use rustix::process::{Signal as Killed, getppid, set_parent_process_death_signal};
 use tokio::{
     runtime::Builder,
@@ -11,24 +14,38 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{agent, config::Config, data_dir, error::Error, server::Server, target::Target};
+use crate::{agent, config::Config, data_dir, error::Error, local, server::Server, target::Target};
 
 /// Threads that serve requests. Actors run on threads of their own, and work that blocks on others again.
 const THREADS: usize = 2;
 
 /// The agent of one node: runs its release, and changes it when a signed patch comes.
 #[derive(Parser)]
-#[command(name = "midflight-agent", version)]
+#[command(
+    name = "midflight-agent",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// The configuration file (YAML).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Check the configuration and everything it names, change nothing, and exit.
     #[arg(long)]
     check: bool,
     /// End at once when the process PID, which must be the one that starts the agent, ends. For fleets on one machine.
     #[arg(long, value_name = "PID")]
     die_with_parent: Option<i32>,
+}
+
+/// What the program does instead of being an agent.
+#[derive(Subcommand)]
+enum Verb {
+    Rollback(local::RollbackArgs),
+    Confirm(local::ConfirmArgs),
 }
 
 /// The whole program, over targets that `make_target` makes.
@@ -45,7 +62,7 @@ pub fn main(make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>)
             };
         }
     };
-    match run(&arguments, make_target) {
+    match run(arguments, make_target) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!(
@@ -60,13 +77,18 @@ pub fn main(make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>)
 }
 
 fn run(
-    arguments: &Arguments,
+    arguments: Arguments,
     make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>,
 ) -> Result<(), Error> {
-    if let Some(parent) = arguments.die_with_parent {
-        die_with(parent).map_err(Error::io("follow the parent process of", &arguments.config))?;
+    if let Some(verb) = arguments.verb {
+        return local_order(verb);
     }
-    let config = Config::read(&arguments.config)?;
+    // Without a verb there is a configuration.
+    let path = arguments.config.unwrap_or_default();
+    if let Some(parent) = arguments.die_with_parent {
+        die_with(parent).map_err(Error::io("follow the parent process of", &path))?;
+    }
+    let config = Config::read(&path)?;
     if arguments.check {
         return agent::check(&config);
     }
@@ -86,6 +108,20 @@ fn run(
     runtime
         .map_err(Error::io("start threads for", &config.data_dir))?
         .block_on(serve(&config, target))
+}
+
+/// An order on the node itself; what happened goes to stdout.
+fn local_order(verb: Verb) -> Result<(), Error> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Error::io("start a thread for", "an order"))?;
+    let text = runtime.block_on(async {
+        match verb {
+            Verb::Rollback(args) => local::rollback(&args).await,
+            Verb::Confirm(args) => local::confirm(&args).await,
+        }
+    })?;
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(Error::io("write to", "stdout"))
 }
 
 /// Has the system kill this process when its parent ends, also when nobody could tell it.

@@ -16,6 +16,7 @@ mod journal;
 mod key;
 mod lease;
 pub mod limits;
+pub mod local;
 mod openmetrics;
 mod orders;
 mod runtime_sys;

@@ -39,7 +39,7 @@ pub struct Server {
     drain: Duration,
     stop: CancellationToken,
     tasks: JoinSet<Result<(), Error>>,
-    _socket: Option<SocketFile>,
+    _sockets: Vec<SocketFile>,
 }
 
 impl Server {
@@ -58,7 +58,7 @@ impl Server {
         // for an agent that cannot listen would lose its state at once.
         let data = DataDir::claim(&config.data_dir)?;
         let (connections, incoming) = mpsc::channel(16);
-        let (mut tasks, mut address, mut socket) = (JoinSet::new(), None, None);
+        let (mut tasks, mut address, mut sockets) = (JoinSet::new(), None, Vec::new());
         if let (Some(tcp), Some(tls)) = (&config.listen.tcp, tls) {
             let refused = |source| Error::Listen {
                 address: tcp.address.to_string(),
@@ -75,9 +75,21 @@ impl Server {
                 source,
             };
             let (listener, file) = listen::bind_unix(&unix.path).map_err(refused)?;
-            socket = Some(file);
+            sockets.push(file);
             let accept = listen::accept_unix(listener, connections.clone());
             tasks.spawn(accept.map(Ok));
+        }
+        let local = crate::local::socket(data.path());
+        match listen::bind_unix(&local) {
+            Ok((listener, file)) => {
+                sockets.push(file);
+                tasks.spawn(listen::accept_unix(listener, connections.clone()).map(Ok));
+            }
+            // Such a path is too long for a socket. Whoever stands on the node can still restart the agent.
+            Err(error) => tracing::warn!(
+                %error, path = %local.display(),
+                "orders that are given on the node itself will not be heard"
+            ),
         }
         let booted = config.clone();
         let agent = tokio::task::spawn_blocking(move || Agent::start(&booted, data, target));
@@ -91,7 +103,7 @@ impl Server {
             drain: config.drain(),
             stop,
             tasks,
-            _socket: socket,
+            _sockets: sockets,
         })
     }
 

@@ -379,6 +379,7 @@ pub async fn confirm(
                 key: Some(order.key.clone()),
                 finish,
                 epoch: order.epoch,
+                ..pb::ConfirmRequest::default()
             })
             .await
     });

@@ -85,6 +85,7 @@ fn up(rollout: &str, from: &str, to: &str) -> Vec<Entry> {
         Entry::Confirming {
             key: key.clone(),
             order: OrderNote::default(),
+            reason: String::new(),
         },
         Entry::Confirmed {
             key: key.clone(),

@@ -241,6 +241,35 @@ pub enum Error {
         lease_ms: u32,
     },
 
+    /// Nobody answers on the node itself.
+    #[error("no agent answers at {}", path.display())]
+    NoAgent {
+        /// The socket in the data directory.
+        path: PathBuf,
+        /// What the operating system or the agent said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// There is no rollout that an order on the node itself could be for.
+    #[error("{rollout} node {node}, which runs {runs}")]
+    NothingOpen {
+        /// This node.
+        node: String,
+        /// "no rollout holds", or which one does not.
+        rollout: String,
+        /// The release that runs.
+        runs: String,
+    },
+
+    /// An order that was given on the node itself was not carried out.
+    #[error("the agent did not {order}: {failure}")]
+    LocalOrder {
+        /// A verb.
+        order: &'static str,
+        /// What it said.
+        failure: Box<midflight_proto::agent::v1::Failure>,
+    },
+
     /// No release on the node is named so.
     #[error("release {release} is not on this node")]
     NoSuchRelease {

@@ -51,6 +51,9 @@ impl Error {
             Self::NoSuchRelease { .. } => "MF0443",
             Self::ReleaseNeeded { .. } => "MF0444",
             Self::LeaseExpired { .. } => "MF0445",
+            Self::NoAgent { .. } => "MF0446",
+            Self::NothingOpen { .. } => "MF0447",
+            Self::LocalOrder { .. } => "MF0448",
         }
     }
 
@@ -93,6 +96,9 @@ impl Error {
             Self::Server { .. } => "see the agent's log",
             Self::Fenced { .. } => "stop this controller: `midflight status` names the process that drives the rollout",
             Self::Superseded { .. } => "leave the node to that rollout",
+            Self::NoAgent { .. } => "see that the agent runs, and be its user or root; an agent that starts boots the permanent release",
+            Self::NothingOpen { .. } => "there is nothing to do; see what runs with `midflight nodes` from a machine that has a controller's certificate",
+            Self::LocalOrder { failure, .. } => return failure.hint.clone(),
             Self::LeaseExpired { .. } => "see why the controller was silent, then retry the rollout on this node",
             Self::NoSuchRelease { .. } => "ask for the releases of the node again",
             Self::ReleaseNeeded { .. } => "wait until nothing needs it, or roll the node to another release first",

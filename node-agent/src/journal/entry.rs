@@ -64,6 +64,8 @@ pub enum Entry {
         key: Key,
         #[serde(default)]
         order: OrderNote,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// The target was told.
     Confirmed { key: Key, crashed: u64 },

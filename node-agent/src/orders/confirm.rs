@@ -20,6 +20,7 @@ impl Agent {
         key: &Key,
         finish: bool,
         order: &OrderNote,
+        reason: &str,
     ) -> Result<pb::ConfirmResponse, Error> {
         self.check_claim(key, order)?;
         let state = self.book.state();
@@ -35,6 +36,7 @@ impl Agent {
                     Some(Entry::Confirming {
                         key: key.clone(),
                         order: order.clone(),
+                        reason: reason.to_owned(),
                     })
                 }))?;
                 self.tell_target(key, record)?;

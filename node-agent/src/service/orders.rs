@@ -23,6 +23,7 @@ impl Service {
         };
         let key = Key::read(request.key.as_ref()).map_err(|error| error.status(phase, false))?;
         let order = order(&peer, request.epoch);
+        let reason: String = request.reason.chars().take(500).collect();
         let guard = self.agent.orders.clone().lock_owned().await;
         let work = move |agent: &std::sync::Arc<crate::agent::Agent>| {
             let _guard = guard;
@@ -34,7 +35,7 @@ impl Service {
                     .map(|record| record.stand.clone())
             };
             let before = stand(agent);
-            agent.confirm(&key, request.finish, &order).map_err(|error| {
+            agent.confirm(&key, request.finish, &order, &reason).map_err(|error| {
                 agent.refuse("confirm", Some(&key), &peer, Vec::new(), &error);
                 error.status(phase, stand(agent) != before)
             })

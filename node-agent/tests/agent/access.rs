@@ -118,7 +118,7 @@ async fn a_viewer_reads_and_does_not_drive_and_nobody_but_a_debugger_reads_state
     let confirm = pb::ConfirmRequest {
         key: key.clone(),
         finish: false,
-        epoch: 1,
+        ..Default::default()
     };
     let rollback = pb::RollbackRequest {
         key,
@@ -300,7 +300,7 @@ async fn the_unix_socket_is_for_its_owner_and_serves_the_same() {
     let request = pb::ConfirmRequest {
         key: Some(key("r", &patch("1", "2"))),
         finish: false,
-        epoch: 1,
+        ..Default::default()
     };
     assert_eq!(failure(client.confirm(request).await).1.code, "MF0423");
 }

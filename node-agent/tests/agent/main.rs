@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod claims;
+mod lease;
+mod local;
+mod releases;
 mod restart;
 mod rollback;
 mod staging;

@@ -25,7 +25,7 @@ async fn a_node_that_dies_in_probation_boots_the_old_release_and_says_what_becam
             .confirm(pb::ConfirmRequest {
                 key: Some(key.clone()),
                 finish: false,
-                epoch: 1,
+                ..Default::default()
             })
             .await,
     );
@@ -70,7 +70,7 @@ async fn a_node_that_dies_after_confirm_boots_the_new_release() {
         .confirm(pb::ConfirmRequest {
             key: Some(key),
             finish: false,
-            epoch: 1,
+            ..Default::default()
         })
         .await
         .unwrap();

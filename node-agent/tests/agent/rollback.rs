@@ -13,7 +13,7 @@ async fn confirm(
     let request = pb::ConfirmRequest {
         key: Some(key.clone()),
         finish,
-        epoch: 1,
+        ..Default::default()
     };
     client
         .confirm(request)

@@ -127,10 +127,51 @@ impl Node {
         key
     }
 
+    /// What the agent says of the node, and of one order.
+    pub async fn described(&self, key: Option<&pb::Key>) -> pb::DescribeResponse {
+        let request = pb::DescribeRequest { key: key.cloned() };
+        let mut client = self.client("viewer").await;
+        client.describe(request).await.unwrap().into_inner()
+    }
+
+    /// Asks until what the agent says of an order is so.
+    pub async fn until_asked(
+        &self,
+        key: &pb::Key,
+        good: impl Fn(&pb::UpgradeStatus) -> bool,
+    ) -> pb::UpgradeStatus {
+        within(async {
+            loop {
+                let asked = self.described(Some(key)).await.asked;
+                if let Some(asked) = asked.filter(&good) {
+                    return asked;
+                }
+            }
+        })
+        .await
+    }
+
     /// Stages a patch and drives it through resume.
     pub async fn upgraded(&self, rollout: &str, patch: &Bundle) -> pb::Key {
+        self.upgraded_as(rollout, patch, pb::UpgradeOpen::default())
+            .await
+    }
+
+    /// The same, with more said in the order.
+    pub async fn upgraded_as(
+        &self,
+        rollout: &str,
+        patch: &Bundle,
+        open: pb::UpgradeOpen,
+    ) -> pb::Key {
         let key = self.staged(rollout, patch).await;
-        let order = Order::open(&mut self.operator().await, &key).await.unwrap();
+        let open = pb::UpgradeOpen {
+            key: Some(key.clone()),
+            ..open
+        };
+        let order = Order::open_as(&mut self.operator().await, open)
+            .await
+            .unwrap();
         order.phases(&ALL).await;
         let steps = order.rest().await;
         let last = steps.last().unwrap();
@@ -241,6 +282,11 @@ impl Order {
             through: through.collect(),
             ..Default::default()
         };
+        Self::open_as(client, open).await
+    }
+
+    /// The order, word by word.
+    pub async fn open_as(client: &mut Client, open: pb::UpgradeOpen) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(8);
         requests
             .send(request(upgrade_request::Body::Open(open)))

@@ -29,6 +29,8 @@ struct Inner {
     held: BTreeSet<String>,
     /// Calls that fail.
     failing: BTreeSet<String>,
+    /// What each module runs.
+    loaded: BTreeMap<ModuleName, (Vsn, Digest)>,
     open: bool,
     /// What `suspended_for` says of suspended actors, whatever the clock says.
     pretended: Option<Duration>,
@@ -144,6 +146,13 @@ fn error(code: &'static str, what: String) -> TargetError {
     }
 }
 
+fn loaded(release: &Release) -> BTreeMap<ModuleName, (Vsn, Digest)> {
+    let modules = release.modules.iter();
+    modules
+        .map(|(name, module)| (name.clone(), (module.vsn.clone(), module.blob)))
+        .collect()
+}
+
 pub struct Values(Arc<Control>);
 
 impl Values {
@@ -179,6 +188,7 @@ impl Target for Values {
             self.stage(name, &module.blob, &blobs[&module.blob])?;
         }
         let mut state = self.0.state.lock();
+        state.loaded = loaded(release);
         for start in &release.start {
             for name in start.actor_names() {
                 let vsn = release.modules[&start.module].vsn.clone();
@@ -223,7 +233,21 @@ impl Target for Values {
 
     fn status(&self) -> TargetStatus {
         let state = self.0.state.lock();
+        let module = |(name, (vsn, blob)): (&ModuleName, &(Vsn, Digest))| ModuleStatus {
+            name: name.clone(),
+            vsn: vsn.clone(),
+            blob: *blob,
+            actors: 0,
+            old_vsn: None,
+            actors_on_old: 0,
+            old_since: None,
+            events: 0,
+            traps: 0,
+            errors: 0,
+            restarts: 0,
+        };
         TargetStatus {
+            modules: state.loaded.iter().map(module).collect(),
             actors: state.actors.len() as u64,
             ..Default::default()
         }
@@ -268,7 +292,7 @@ struct Change {
     control: Arc<Control>,
     order: UpgradeOrder,
     stage: u8,
-    old: Option<Vec<Actor>>,
+    old: Option<(Vec<Actor>, BTreeMap<ModuleName, (Vsn, Digest)>)>,
     new: Vec<Actor>,
     suspended: Option<Instant>,
 }
@@ -352,7 +376,9 @@ impl Upgrade for Change {
     fn resume(&mut self) -> Result<Resumed, TargetError> {
         self.step("resume", 5)?;
         let mut state = self.control.state.lock();
-        self.old = Some(std::mem::replace(&mut state.actors, self.new.clone()));
+        let actors = std::mem::replace(&mut state.actors, self.new.clone());
+        let modules = std::mem::replace(&mut state.loaded, loaded(&self.order.to));
+        self.old = Some((actors, modules));
         let pause = self.suspended.take().unwrap().elapsed();
         Ok(Resumed {
             actors: 3,
@@ -375,7 +401,11 @@ impl Upgrade for Change {
     fn rollback(&mut self, _: Duration, _: OnDownFailure) -> Result<RolledBack, TargetError> {
         assert!(self.stage == 5 || self.stage == 6);
         self.control.call("rollback")?;
-        self.control.state.lock().actors = self.old.take().unwrap();
+        let (actors, modules) = self.old.take().unwrap();
+        {
+            let mut state = self.control.state.lock();
+            (state.actors, state.loaded) = (actors, modules);
+        }
         self.end();
         Ok(RolledBack {
             pinned: 3,
