@@ -2,6 +2,7 @@
 # make test    every test, end to end ones included
 # make mutants  would the tests notice? (part of make test)
 # make build   the binaries that both use
+# make bench-fanout  what a rollout over 1,000 and 10,000 simulated nodes costs its controller
 # make bench   what a call, a cast, an idle actor and an upgrade cost, one JSON object a line
 #
 # Each installs what it misses: on Debian by apt, as root or through sudo; elsewhere it says what to install.
@@ -12,7 +13,7 @@ BUILD  = $(CARGO) build --release --workspace --all-targets
 GUEST_TARGET = $${MIDFLIGHT_GUEST_TARGET:-$${XDG_CACHE_HOME:-$$HOME/.cache}/midflight/guest-target}
 TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: all build demo test mutants bench guests needs lint doc fmt
+.PHONY: all build demo test mutants bench bench-fanout guests needs lint doc fmt
 
 all: build
 
@@ -40,6 +41,9 @@ mutants: guests
 
 bench: build
 	@$(TARGET)/midflight-bench guest/out
+
+bench-fanout: build
+	@$(TARGET)/midflight-bench-fanout $(NODES)
 
 fmt:
 	$(CARGO) fmt --all

@@ -14,7 +14,10 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{agent, config::Config, data_dir, error::Error, local, server::Server, target::Target};
+use crate::{
+    agent, config::Config, data_dir, error::Error, local, server::Server, sim::cli as sim,
+    target::Target,
+};
 
 /// Threads that serve requests. Actors run on threads of their own, and work that blocks on others again.
 const THREADS: usize = 2;
@@ -37,13 +40,21 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// End at once when the process PID, which must be the one that starts the agent, ends. For fleets on one machine.
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", global = true)]
     die_with_parent: Option<i32>,
 }
 
 /// What the program does instead of being an agent.
 #[derive(Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    Local(Order),
+    Sim(sim::SimArgs),
+}
+
+/// What is ordered on the node itself.
+#[derive(Subcommand)]
+enum Order {
     Rollback(local::RollbackArgs),
     Confirm(local::ConfirmArgs),
 }
@@ -80,14 +91,18 @@ fn run(
     arguments: Arguments,
     make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>,
 ) -> Result<(), Error> {
-    if let Some(verb) = arguments.verb {
-        return local_order(verb);
+    if let Some(parent) = arguments.die_with_parent {
+        // Whatever it does, there may be no configuration to name.
+        let named = arguments.config.clone().unwrap_or_default();
+        die_with(parent).map_err(Error::io("follow the parent process of", &named))?;
+    }
+    match arguments.verb {
+        Some(Verb::Sim(args)) => return sim::run(args),
+        Some(Verb::Local(order)) => return local_order(order),
+        None => {}
     }
     // Without a verb there is a configuration.
     let path = arguments.config.unwrap_or_default();
-    if let Some(parent) = arguments.die_with_parent {
-        die_with(parent).map_err(Error::io("follow the parent process of", &path))?;
-    }
     let config = Config::read(&path)?;
     if arguments.check {
         return agent::check(&config);
@@ -111,13 +126,13 @@ fn run(
 }
 
 /// An order on the node itself; what happened goes to stdout.
-fn local_order(verb: Verb) -> Result<(), Error> {
+fn local_order(order: Order) -> Result<(), Error> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Error::io("start a thread for", "an order"))?;
     let text = runtime.block_on(async {
-        match verb {
-            Verb::Rollback(args) => local::rollback(&args).await,
-            Verb::Confirm(args) => local::confirm(&args).await,
+        match order {
+            Order::Rollback(args) => local::rollback(&args).await,
+            Order::Confirm(args) => local::confirm(&args).await,
         }
     })?;
     let written = std::io::stdout().write_all(text.as_bytes());

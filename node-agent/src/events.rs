@@ -64,6 +64,11 @@ impl Events {
         self.last.send_replace(None);
     }
 
+    /// What is kept, oldest first.
+    pub fn all(&self) -> Vec<pb::NodeEvent> {
+        self.ring.lock().iter().cloned().collect()
+    }
+
     /// A reader from `from_seq` on; 0: from the next event on.
     pub fn reader(&self, from_seq: u64) -> Reader {
         let last = self.last.subscribe();

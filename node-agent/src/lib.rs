@@ -23,6 +23,7 @@ mod runtime_sys;
 pub mod runtime_target;
 mod server;
 mod service;
+mod sim;
 mod steps;
 mod store;
 #[allow(missing_docs)] // fields that the protocol documents under the same names

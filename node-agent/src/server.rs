@@ -24,11 +24,11 @@ use crate::{
 };
 
 /// Most bytes of a message: a manifest and its signatures.
-const MAX_MESSAGE: usize = 6 << 20;
+pub const MAX_MESSAGE: usize = 6 << 20;
 /// Requests at a time on one connection.
-const MAX_STREAMS: u32 = 64;
+pub const MAX_STREAMS: u32 = 64;
 /// After so much silence a peer is asked whether it is there, and has as long again to answer.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+pub const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long open requests may take to end when the agent stops.
 const GRACE: Duration = Duration::from_secs(5);
 

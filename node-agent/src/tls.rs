@@ -4,10 +4,10 @@
 use std::{path::Path, sync::Arc};
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    ConfigBuilder, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
+    server::{NoServerSessionStorage, WantsServerCert, WebPkiClientVerifier},
     version::TLS13,
 };
 
@@ -22,22 +22,11 @@ pub fn server_config(tcp: &Tcp) -> Result<Arc<ServerConfig>, Error> {
         path: path.to_owned(),
         problem,
     };
-    let provider = Arc::new(ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&tcp.client_ca)? {
-        roots
-            .add(certificate)
-            .map_err(|error| bad(&tcp.client_ca, error.to_string()))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|error| bad(&tcp.client_ca, error.to_string()))?;
+    let base =
+        base(certificates(&tcp.client_ca)?).map_err(|problem| bad(&tcp.client_ca, problem))?;
     let key =
         PrivateKeyDer::from_pem_file(&tcp.key).map_err(|error| bad(&tcp.key, error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .map_err(|error| bad(&tcp.cert, error.to_string()))?
-        .with_client_cert_verifier(verifier)
+    let mut config = base
         .with_single_cert(certificates(&tcp.cert)?, key)
         .map_err(|error| {
             bad(
@@ -45,8 +34,43 @@ pub fn server_config(tcp: &Tcp) -> Result<Arc<ServerConfig>, Error> {
                 format!("with the key {}: {error}", tcp.key.display()),
             )
         })?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    finish(&mut config).map_err(|problem| bad(&tcp.cert, problem))?;
     Ok(Arc::new(config))
+}
+
+/// A configuration that lacks its certificate. Peers must be known to one of these authorities.
+///
+/// # Errors
+/// What is wrong with an authority.
+pub fn base(
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, String> {
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| error.to_string())?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| error.to_string())?;
+    Ok(builder.with_client_cert_verifier(verifier))
+}
+
+/// What holds for every server: HTTP/2, and one ticket a connection, with which a peer comes back without certificates and
+/// signatures. The session is in the ticket, encrypted with a key that this process makes and changes every six hours, so
+/// that it costs no memory. No early data: it could be replayed.
+///
+/// # Errors
+/// There is no randomness.
+pub fn finish(config: &mut ServerConfig) -> Result<(), String> {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.ticketer = ring::Ticketer::new().map_err(|error| error.to_string())?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    Ok(())
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -45,8 +45,8 @@ impl Peer {
         }
     }
 
-    /// The holder of a certificate that has been verified already. More than one organisational unit, or one that is no
-    /// role, gives none.
+    /// The holder of a certificate that has been verified already, if only when its session began. More than one
+    /// organisational unit, one that is no role, or a certificate that has run out since, gives no role.
     pub fn of_certificate(der: &[u8], address: &str) -> Self {
         let Ok((_, certificate)) = X509Certificate::from_der(der) else {
             return Self {
@@ -62,12 +62,13 @@ impl Peer {
             .unwrap_or("unnamed");
         let mut units = subject.iter_organizational_unit();
         let role = match (
+            certificate.validity().is_valid(),
             units.next().and_then(|unit| unit.as_str().ok()),
             units.next(),
         ) {
-            (Some("viewer"), None) => Some(Role::Viewer),
-            (Some("operator"), None) => Some(Role::Operator),
-            (Some("debugger"), None) => Some(Role::Debugger),
+            (true, Some("viewer"), None) => Some(Role::Viewer),
+            (true, Some("operator"), None) => Some(Role::Operator),
+            (true, Some("debugger"), None) => Some(Role::Debugger),
             _ => None,
         };
         Self {

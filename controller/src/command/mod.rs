@@ -14,6 +14,7 @@ mod patch;
 mod pki;
 mod plan;
 mod rollback;
+mod sim;
 mod status;
 mod sys;
 mod top;
@@ -83,6 +84,8 @@ enum Verb {
     Metrics(metrics::MetricsArgs),
     /// Start a fleet of agents on this machine and patch it, well and badly, while clients are connected.
     Demo(demo::DemoArgs),
+    /// Simulate a fleet of agents in one process, to rehearse a policy or to measure; serves until Ctrl-C.
+    Sim(sim::SimArgs),
 }
 
 /// Where rollouts are remembered.
@@ -139,6 +142,7 @@ pub fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Top(args) => block_on(top::run(args, format)),
         Verb::Metrics(args) => block_on(metrics::run(args, format)),
         Verb::Demo(args) => block_on(demo::run(args, format)),
+        Verb::Sim(args) => sim::run(&args),
     }
 }
 

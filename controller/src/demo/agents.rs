@@ -42,27 +42,7 @@ impl Agents {
     /// # Errors
     /// [`Error::Demo`] when there is no such file.
     pub fn new(given: Option<PathBuf>) -> Result<Self, Error> {
-        let beside = || {
-            Some(
-                std::env::current_exe()
-                    .ok()?
-                    .parent()?
-                    .join("midflight-agent"),
-            )
-        };
-        let program = given
-            .or_else(beside)
-            .unwrap_or_else(|| "midflight-agent".into());
-        if !program.is_file() {
-            return Err(Error::Demo {
-                problem: format!("there is no agent at {}", program.display()),
-                hint:
-                    "build it with `make build`, or name it with --agent FILE or in MIDFLIGHT_AGENT"
-                        .to_owned(),
-            });
-        }
-        // Agents run with other working folders.
-        let program = std::fs::canonicalize(&program).map_err(Error::io("find", &program))?;
+        let program = program(given)?;
         Ok(Self {
             program,
             running: Mutex::new(Vec::new()),
@@ -159,6 +139,28 @@ impl Agents {
         let agents = std::mem::take(&mut *self.lock());
         kill(agents).await;
     }
+}
+
+/// The agent's program: `given`, or `midflight-agent` beside this program.
+///
+/// # Errors
+/// [`Error::Demo`] when there is no such file.
+pub fn program(given: Option<PathBuf>) -> Result<PathBuf, Error> {
+    let beside = || {
+        let own = std::env::current_exe().ok()?;
+        Some(own.parent()?.join("midflight-agent"))
+    };
+    let program = given
+        .or_else(beside)
+        .unwrap_or_else(|| "midflight-agent".into());
+    if !program.is_file() {
+        return Err(Error::Demo {
+            problem: format!("there is no agent at {}", program.display()),
+            hint: "build it with `make build`, or name it in MIDFLIGHT_AGENT".to_owned(),
+        });
+    }
+    // Agents run with other working folders.
+    std::fs::canonicalize(&program).map_err(Error::io("find", &program))
 }
 
 async fn kill(mut agents: Vec<Agent>) {

@@ -3,7 +3,7 @@
 //! from what clients sent and read. It leaves no process behind, and no file unless it is asked to or something went wrong.
 
 mod acts;
-mod agents;
+pub(crate) mod agents;
 mod client;
 mod counts;
 mod lines;

@@ -1,5 +1,6 @@
-//! gRPC over mutual TLS: one TLS configuration for all nodes, one connection a node. A node is believed only if its
-//! certificate carries its name in the inventory, whatever address it is dialled at.
+//! gRPC over mutual TLS: one TLS configuration for all nodes, one connection a node, and for a node that was known before, the
+//! TLS session of then. A node is believed only if its certificate carries its name in the inventory, whatever address it is
+//! dialled at.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -9,21 +10,26 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, Stream, StreamExt as _};
-use hyper_util::rt::TokioIo;
 use midflight_proto::agent::v1 as pb;
 use midflight_proto::agent::v1::node_agent_client::NodeAgentClient;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint};
+use tonic::codegen::http::Uri;
 use tonic::{Code, Status};
 
 use crate::error::Error;
+use crate::transport::http2::{BoxError, Http2};
 use crate::transport::{Agent, CallError, Credentials, Steps, Target, Transport};
 
-/// How often an idle connection is probed, and how long the answer may take.
-const KEEPALIVE: Duration = Duration::from_secs(10);
+/// After so much silence the kernel asks whether the peer is there, and again after each of the following.
+const IDLE: Duration = Duration::from_secs(10);
+/// Between two such questions; three without an answer end the connection.
+const PROBE: Duration = Duration::from_secs(4);
+/// Most bytes of an answer: an actor's state travels whole in `sys`, so that it may be larger than tonic's 4 MiB.
+const LARGEST: usize = 64 << 20;
 
 /// The transport; cheap to clone.
 #[derive(Clone)]
@@ -42,24 +48,17 @@ impl Grpc {
         })
     }
 
-    async fn dial(&self, target: &Target) -> Result<Channel, Box<dyn StdError + Send + Sync>> {
+    async fn dial(&self, target: &Target) -> Result<Http2, BoxError> {
         let name = ServerName::try_from(target.name.clone())?;
+        let tcp = TcpStream::connect((target.address.as_str(), target.port)).await?;
+        tcp.set_nodelay(true)?;
+        // The kernel's timers cost nothing here, unlike ten thousand of our own.
+        sockopt::set_socket_keepalive(&tcp, true)?;
+        sockopt::set_tcp_keepidle(&tcp, IDLE)?;
+        sockopt::set_tcp_keepintvl(&tcp, PROBE)?;
+        sockopt::set_tcp_keepcnt(&tcp, 3)?;
         let connector = TlsConnector::from(self.tls.clone());
-        let place = (target.address.clone(), target.port);
-        let connect = tower::service_fn(move |_| {
-            let (connector, name, place) = (connector.clone(), name.clone(), place.clone());
-            async move {
-                let tcp = TcpStream::connect(place).await?;
-                tcp.set_nodelay(true)?;
-                connector.connect(name, tcp).await.map(TokioIo::new)
-            }
-        });
-        // The authority of requests; the name that counts is checked in TLS.
-        let endpoint = Endpoint::from_static("http://agent")
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true);
-        Ok(endpoint.connect_with_connector(connect).await?)
+        Http2::start(connector.connect(name, tcp).await?).await
     }
 }
 
@@ -75,9 +74,11 @@ impl Transport for Grpc {
         };
         async move {
             match tokio::time::timeout(timeout, self.dial(target)).await {
-                Ok(Ok(channel)) => {
-                    // An actor's state travels whole in `sys`, so answers may be larger than tonic's 4 MiB.
-                    let client = NodeAgentClient::new(channel).max_decoding_message_size(64 << 20);
+                Ok(Ok(connection)) => {
+                    // The authority of requests; the name that counts is checked in TLS.
+                    let origin = Uri::from_static("http://agent");
+                    let client = NodeAgentClient::with_origin(connection, origin)
+                        .max_decoding_message_size(LARGEST);
                     Ok(Arc::new(GrpcAgent { client }) as Arc<dyn Agent>)
                 }
                 Ok(Err(source)) => Err(CallError::Unreachable {
@@ -98,7 +99,7 @@ impl Transport for Grpc {
 }
 
 struct GrpcAgent {
-    client: NodeAgentClient<Channel>,
+    client: NodeAgentClient<Http2>,
 }
 
 impl Agent for GrpcAgent {
@@ -190,14 +191,14 @@ impl<T> Stream for Outgoing<T> {
 }
 
 async fn stage(
-    mut client: NodeAgentClient<Channel>,
+    mut client: NodeAgentClient<Http2>,
     parts: Outgoing<pb::StageRequest>,
 ) -> Result<pb::StageResponse, CallError> {
     answer(client.stage(parts).await)
 }
 
 async fn upgrade(
-    mut client: NodeAgentClient<Channel>,
+    mut client: NodeAgentClient<Http2>,
     orders: Outgoing<pb::UpgradeRequest>,
 ) -> Result<Steps, CallError> {
     let steps = answer(client.upgrade(orders).await)?;

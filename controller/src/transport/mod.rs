@@ -2,7 +2,9 @@
 //! error that both give. Two implementations: gRPC over mutual TLS, and one in memory for tests of the engine.
 
 pub mod grpc;
+mod http2;
 pub mod memory;
+mod tickets;
 mod tls;
 
 use std::sync::Arc;

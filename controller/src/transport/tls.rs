@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::Error;
+use crate::transport::tickets::Tickets;
 
 /// The files that prove who the controller is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ impl Credentials {
             .with_client_auth_cert(chain, key)
             .map_err(|error| refuse(&self.cert, format!("it does not go with its key: {error}")))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
+        // No early data: it could be replayed.
+        config.resumption = Resumption::store(Arc::new(Tickets::default()));
         Ok(Arc::new(config))
     }
 }

@@ -360,6 +360,13 @@ pub enum Error {
         message: String,
     },
 
+    /// The simulator cannot make what a fleet needs.
+    #[error("the simulated fleet does not start: {problem}")]
+    Simulation {
+        /// What cannot be made, and why.
+        problem: String,
+    },
+
     /// The agent is shutting down.
     #[error("node {node} is shutting down")]
     Stopping {

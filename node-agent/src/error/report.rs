@@ -54,6 +54,7 @@ impl Error {
             Self::NoAgent { .. } => "MF0446",
             Self::NothingOpen { .. } => "MF0447",
             Self::LocalOrder { .. } => "MF0448",
+            Self::Simulation { .. } => "MF0450",
         }
     }
 
@@ -102,6 +103,7 @@ impl Error {
             Self::LeaseExpired { .. } => "see why the controller was silent, then retry the rollout on this node",
             Self::NoSuchRelease { .. } => "ask for the releases of the node again",
             Self::ReleaseNeeded { .. } => "wait until nothing needs it, or roll the node to another release first",
+            Self::Simulation { .. } => "see `midflight-agent sim --help`",
         }
         .to_owned()
     }

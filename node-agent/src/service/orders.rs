@@ -100,7 +100,7 @@ impl Service {
                 .check_claim(&claim, &by)
                 .inspect_err(|error| agent.refuse("rollback", Some(&claim), &asking, Vec::new(), error))
         };
-        self.blocking("rollback", allowed).await??;
+        self.blocking("check of a rollback", allowed).await??;
         if let Some(transaction) = self.agent.transaction_of(&key) {
             transaction.cancel("a rollback was ordered");
             transaction.settled().await;

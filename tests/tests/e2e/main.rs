@@ -6,5 +6,6 @@ mod phases;
 mod readme;
 mod refusals;
 mod rollouts;
+mod simulator;
 mod sys;
 mod trees;

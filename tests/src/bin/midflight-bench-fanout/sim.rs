@@ -1,0 +1,106 @@
+//! The simulated fleet: `midflight-agent sim` as a process of its own in a folder of its own.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{POLICY, Result};
+
+/// Not the agents' own port, so that a fleet of somebody else does not answer.
+const PORT: u16 = 7411;
+
+/// A fleet that listens.
+pub(crate) struct Sim {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Sim {
+    /// Boots a fleet, and waits until it listens.
+    pub(crate) fn start(nodes: u64, scenario: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("midflight-fanout-").tempdir()?;
+        fs::write(folder.path().join("scenario.yaml"), scenario)?;
+        fs::write(folder.path().join("policy.yaml"), POLICY)?;
+        let mut child = Command::new(program("midflight-agent")?)
+            .arg("sim")
+            .args(["--nodes", &nodes.to_string(), "--port", &PORT.to_string()])
+            .args(["--dir", ".", "--events", "events.json"])
+            .args(["--die-with-parent", &std::process::id().to_string()])
+            .args(if scenario.is_empty() { &[][..] } else { &["--scenario", "scenario.yaml"] })
+            .current_dir(folder.path())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = child.stderr.take().ok_or("no stderr")?;
+        let mut said = String::new();
+        BufReader::new(stderr).read_line(&mut said)?;
+        if !said.contains(" listen on port ") {
+            let _ = child.kill();
+            return Err(format!("the simulator did not start: {said}").into());
+        }
+        eprintln!("# simulator: {}", said.trim_end());
+        Ok(Self { child, folder })
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The controller with these words, run in the folder, told where everything is.
+    pub(crate) fn controller(&self, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(program("midflight")?);
+        command
+            .args(words)
+            .args(["--inventory", "fleet.yaml", "--pki", "pki", "--journal", "journal.db"])
+            .args(["--output", "json"])
+            .current_dir(self.folder())
+            .stdout(fs::File::create(self.folder().join("out.json"))?)
+            .stderr(fs::File::create(self.folder().join("err.txt"))?);
+        Ok(command)
+    }
+
+    /// The rollout of a patch over all nodes.
+    pub(crate) fn apply(&self, bundle: &str, policy: &str) -> Result<Command> {
+        self.controller(&["apply", bundle, "sim", "--all", "--policy", policy])
+    }
+
+    /// What a command wrote, for messages.
+    pub(crate) fn said(&self) -> String {
+        let tail = |name: &str| {
+            let text = fs::read_to_string(self.folder().join(name)).unwrap_or_default();
+            let start = text.len().saturating_sub(2_000);
+            text.get(start..).unwrap_or_default().to_owned()
+        };
+        format!("{}\n{}", tail("out.json"), tail("err.txt"))
+    }
+
+    /// Ends the fleet; gives what happened on the nodes, one JSON object a line.
+    pub(crate) fn end(mut self) -> Result<String> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.child.wait()?;
+        Ok(fs::read_to_string(self.folder().join("events.json"))?)
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        // It fails only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program beside this one.
+fn program(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(format!("{} is not there; `make build` builds it", path.display()).into()),
+    }
+}

@@ -1,0 +1,122 @@
+//! The fleet simulator, driven by the real command line: its agents speak real TLS and check real signatures.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use midflight_tests::binary;
+use serde_json::Value;
+
+struct Sim {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Sim {
+    fn start(port: u16, nodes: u32, scenario: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder can be made");
+        fs::write(dir.path().join("scenario.yaml"), scenario).expect("a file can be written");
+        // Beside other tests' fleets, which listen on 7400 of other addresses.
+        let mut child = Command::new(binary("midflight"))
+            .args(["sim", "--nodes", &nodes.to_string(), "--port", &port.to_string()])
+            .args(["--dir", ".", "--scenario", "scenario.yaml", "--events", "events.json"])
+            .args(["--die-with-parent", &std::process::id().to_string()])
+            .current_dir(dir.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the simulator starts");
+        let mut said = String::new();
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        BufReader::new(stderr)
+            .read_line(&mut said)
+            .expect("it says something");
+        assert!(said.contains("listen on port"), "{said}");
+        Self { child, dir }
+    }
+
+    fn midflight(&self, words: &[&str]) -> Output {
+        Command::new(binary("midflight"))
+            .args(words)
+            .args(["-i", "fleet.yaml", "--pki", "pki", "--output", "json"])
+            .current_dir(self.dir.path())
+            .output()
+            .expect("midflight runs")
+    }
+
+    fn apply(&self, bundle: &str, policy: &str) -> Output {
+        fs::write(self.dir.path().join("policy.yaml"), policy).expect("a file can be written");
+        let words = ["apply", bundle, "sim", "--all", "--policy", "policy.yaml"];
+        self.midflight(&[&words[..], &["--journal", "journal.db"]].concat())
+    }
+
+    fn end(mut self) -> Vec<Value> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
+        assert!(self.child.wait().expect("it ends").success());
+        read(&self.dir.path().join("events.json"))
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("the file is there");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect()
+}
+
+const POLICY: &str = "waves: [1, 10%, 100%]\nbake: 0s\ngates: [{traps: 0}]\n";
+
+#[test]
+fn a_simulated_fleet_is_patched_by_the_real_command_line_and_patched_again() {
+    let sim = Sim::start(17_401, 120, "");
+    for bundle in ["patch-2.bundle", "patch-3.bundle"] {
+        let done = sim.apply(bundle, POLICY);
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+    }
+    let described = sim.midflight(&["nodes", "n117"]);
+    let text = String::from_utf8_lossy(&described.stdout).into_owned();
+    assert!(text.contains("\"vsn\":\"3\""), "{text}");
+    let finished = sim.end();
+    let finished = finished.iter().filter(|event| event["text"] == "finished");
+    assert_eq!(finished.count(), 240);
+}
+
+#[test]
+fn a_patch_of_somebody_else_is_refused_by_simulated_nodes_too() {
+    let sim = Sim::start(17_402, 3, "");
+    let other = Sim::start(17_403, 3, "");
+    let stranger = other.dir.path().join("patch-2.bundle");
+    let done = sim.apply(&stranger.display().to_string(), POLICY);
+    assert_eq!(done.status.code(), Some(2), "{done:?}");
+    let events = sim.end();
+    assert!(events.iter().any(|event| event["kind"] == "refused"), "{events:?}");
+}
+
+#[test]
+fn what_the_scenario_makes_fail_fails_and_silent_nodes_are_unreachable() {
+    let scenario = "zones:
+- {name: dark, share: 5%, silent: 100%}
+- {name: bad, share: 50%, upgrade: {fails: 100%}}
+- {name: good}
+";
+    let sim = Sim::start(17_404, 40, scenario);
+    let policy = format!(
+        "{POLICY}failure_budget: {{max: 0, min_sample: 1, unreachable: 10%}}\ntimeouts: {{connect: 500ms}}\n"
+    );
+    let done = sim.apply("patch-2.bundle", &policy);
+    // The first node that answers is one whose states cannot be migrated.
+    assert_eq!(done.status.code(), Some(2), "{done:?}");
+    let out = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(out.contains("MF0308"), "{out}");
+    assert_eq!(out.matches("\"outcome\":\"unreachable\"").count(), 2, "{out}");
+}
