@@ -14,8 +14,8 @@ use crate::{
     Config, Error,
     runtime_sys::{Sys, histogram, metrics},
     target::{
-        Health, Metrics, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack, Target,
-        TargetError, TargetStatus, Upgrade, UpgradeOrder, Who,
+        Health, Metrics, ModuleMeasures, ModuleStatus, OnDownFailure, Prepared, Resumed,
+        RolledBack, Target, TargetError, TargetStatus, Upgrade, UpgradeOrder, VersionMeasures, Who,
     },
 };
 
@@ -154,6 +154,27 @@ impl Target for RuntimeTarget {
             actors: self.node.actor_count(),
             dead_letters: self.node.dead_letters(),
         }
+    }
+
+    fn measures(&self) -> Vec<ModuleMeasures> {
+        let version = |v: rt::VersionMeasures| VersionMeasures {
+            vsn: v.vsn.into(),
+            events: v.events,
+            traps: v.traps,
+            errors: v.errors,
+            latency: v.latency,
+            depth: v.depth,
+        };
+        let module = |m: rt::ModuleMeasures| ModuleMeasures {
+            module: m.module.into(),
+            versions: m.versions.into_iter().map(version).collect(),
+            restarts: m.restarts,
+            mailbox: m.mailbox,
+            mailbox_max: m.mailbox_max,
+        };
+        let mut all: Vec<_> = self.node.measures().into_iter().map(module).collect();
+        all.sort_by(|a, b| a.module.cmp(&b.module));
+        all
     }
 
     fn sys(&self, who: &Who, op: &Op, timeout: Duration) -> Result<pb::SysResponse, TargetError> {

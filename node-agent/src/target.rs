@@ -148,6 +148,31 @@ pub struct TargetStatus {
     pub dead_letters: u64,
 }
 
+/// One module, measured.
+#[derive(Debug, Clone, Default)]
+pub struct ModuleMeasures {
+    pub module: String,
+    /// Of the current version, then of the old one while it is kept.
+    pub versions: Vec<VersionMeasures>,
+    pub restarts: u64,
+    /// Events that wait, in all mailboxes of its actors and in the longest.
+    pub mailbox: u64,
+    pub mailbox_max: u64,
+}
+
+/// What the handlers of one version did since it was loaded, and how long some of the events took. Distributions are as the
+/// protocol has them: bucket and number of values.
+#[derive(Debug, Clone, Default)]
+pub struct VersionMeasures {
+    pub vsn: String,
+    pub events: u64,
+    pub traps: u64,
+    pub errors: u64,
+    /// In units of 64 ns.
+    pub latency: Vec<(u32, u64)>,
+    pub depth: Vec<(u32, u64)>,
+}
+
 /// What a `sys` request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
@@ -234,6 +259,10 @@ pub trait Target: Send + Sync + 'static {
     /// Opens the one upgrade that may be open: between this and the end of `finish` or of a rollback, others are refused.
     fn begin(&self, order: UpgradeOrder) -> Result<Box<dyn Upgrade>, TargetError>;
     fn status(&self) -> TargetStatus;
+    /// What the modules measured, by name. None: this target measures nothing, and gates that need it have no verdict.
+    fn measures(&self) -> Vec<ModuleMeasures> {
+        Vec::new()
+    }
     /// OTP's `sys`. The operation is one that fits `who`.
     fn sys(&self, who: &Who, op: &Op, timeout: Duration) -> Result<pb::SysResponse, TargetError>;
     fn metrics(&self) -> Metrics;

@@ -9,6 +9,7 @@ use crate::{
     bindings::{Envelope, Event, SocketEvent},
     groups::Membership,
     log::Lines,
+    measure::Stamp,
     net::Window,
     sys::Watch,
     table::Pid,
@@ -27,6 +28,8 @@ pub(crate) struct Item {
     pub(crate) envelope: Envelope,
     /// Version of the module that sent it, or `HOST`.
     pub(crate) stamp: u32,
+    /// Set by the mailbox that it is put into, when it is measured.
+    pub(crate) measured: Stamp,
     /// Room in a connection's window, given back when the event is handled.
     pub(crate) window: Option<Window>,
 }
@@ -42,6 +45,7 @@ impl Item {
         Self {
             envelope,
             stamp: HOST,
+            measured: Stamp::default(),
             window: None,
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     bindings::{GenServer, GenServerPre},
     cache,
     instance::Door,
+    measure::Measured,
     sys::OfModule,
     table::Pid,
     upgrade::{Lag, Txn},
@@ -60,6 +61,7 @@ pub(crate) struct Counters {
     pub(crate) events: Tally,
     pub(crate) traps: AtomicU64,
     pub(crate) errors: AtomicU64,
+    pub(crate) measured: Measured,
 }
 
 /// One version of a module, ready to run.

@@ -11,6 +11,7 @@ use crate::{
         Spawn,
     },
     groups::MEMBERSHIPS,
+    measure::Stamp,
     node::{Shared, Undelivered},
     requests::Pending,
     supervise::{ChildRef, Order, Seat},
@@ -181,6 +182,7 @@ impl Release<'_> {
                 body,
             },
             stamp: self.body.version,
+            measured: Stamp::default(),
             window: None,
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     actor::{Extras, HOST, Item, Run},
     bindings::{Envelope, Event, Exit},
     instance::short,
+    measure::Stamp,
     node::Shared,
     table::Pid,
 };
@@ -101,6 +102,7 @@ fn signal(from: Pid, reason: &str, sender: Option<Pid>) -> Item {
         envelope: Envelope { sender, body },
         // Never converted between versions: it is no word of a module's.
         stamp: HOST,
+        measured: Stamp::default(),
         window: None,
     }
 }

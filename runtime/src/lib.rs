@@ -23,6 +23,7 @@ mod instance;
 mod last_words;
 mod limits;
 mod log;
+mod measure;
 mod monitors;
 mod names;
 mod net;
@@ -40,6 +41,7 @@ mod work;
 
 pub use error::{ActorFailure, Error, MAX_FAILING};
 pub use limits::Limits;
+pub use measure::{Distribution, ONE_IN, UNIT_NS};
 pub use log::{LogLevel, LogLine};
 pub use node::{Config, Node};
 pub use record::{Crash, Outcome, Record, Replayer};
@@ -48,8 +50,8 @@ pub use supervise::{
 };
 pub use sys::{
     ActorRef, ActorStatus, Affected, EventCounts, Filter, MAX_PAGE, MAX_TOP, MAX_TRACES, Metrics,
-    ModuleActors, ModuleStatistics, ModuleStatus, Page, Statistics, Switch, Top, TopBy, TopRow,
-    TraceEntry, TraceOrder, TraceReport, Traced, VersionNumbers,
+    ModuleActors, ModuleMeasures, ModuleStatistics, ModuleStatus, Page, Statistics, Switch, Top, TopBy, TopRow,
+    TraceEntry, TraceOrder, TraceReport, Traced, VersionMeasures, VersionNumbers,
 };
 pub use upgrade::{Direction, OnDownFailure, Order, PauseHistogram, Purge};
 

@@ -23,6 +23,7 @@ use crate::{
     exits::Links,
     groups::Groups,
     instance::TICK_MS,
+    measure::Stamp,
     monitors::Monitors,
     names::Names,
     net::Net,
@@ -169,7 +170,7 @@ impl Shared {
     }
 
     /// Puts an event at the end of a mailbox and sees to it that its owner runs.
-    pub(crate) fn deliver(&self, pid: Pid, item: Item) -> Result<(), Box<(Item, Undelivered)>> {
+    pub(crate) fn deliver(&self, pid: Pid, mut item: Item) -> Result<(), Box<(Item, Undelivered)>> {
         let Some(slot) = self.table.get(pid) else {
             return Err(Box::new((item, Undelivered::Nobody)));
         };
@@ -208,6 +209,7 @@ impl Shared {
         if mail.queue.capacity() == 0 {
             mail.queue = actor::room();
         }
+        item.measured = Stamp::next(|| self.mono());
         mail.queue.push_back(item);
         if mail.run == Run::Idle && mail.pause == Pause::No {
             mail.run = Run::Queued;

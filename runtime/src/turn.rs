@@ -53,6 +53,7 @@ pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
         clock: Clock::default(),
         random: seed(),
         items: Vec::new(),
+        depth: 0,
         cx: Vec::new(),
         reserved: Vec::new(),
         born: Vec::new(),
@@ -134,6 +135,8 @@ struct Worker<'s> {
     random: u64,
     /// Room for a turn's work, used again and again.
     items: Vec<Item>,
+    /// Events that waited when it took these.
+    depth: usize,
     cx: Vec<Cx>,
     /// Pids reserved in this turn and not spawned yet.
     reserved: Vec<Pid>,
@@ -288,6 +291,7 @@ impl Worker<'_> {
         if n == 0 {
             return Take::Nothing;
         }
+        self.depth = mail.queue.len();
         let mut items = std::mem::take(&mut self.items);
         items.extend(mail.queue.drain(..n));
         Take::Events(items)
@@ -585,9 +589,16 @@ impl Worker<'_> {
         for Step { effects, next } in batch.steps {
             let at = work.at;
             let Item {
-                envelope, window, ..
+                envelope,
+                window,
+                measured,
+                ..
             } = &mut work.items[at];
             *window = None;
+            if measured.is_set() {
+                let mono = self.shared.mono();
+                version.counters.measured.add(*measured, self.depth, mono);
+            }
             note(self.shared, body, &envelope.body, &effects);
             sys::handled(module, pid, body, envelope, &effects);
             work.at += 1;

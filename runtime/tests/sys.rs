@@ -562,3 +562,50 @@ fn the_node_in_numbers_counts_actors_by_status_mailboxes_and_what_was_lost() {
     let version = &metrics.versions[0];
     assert_eq!((version.vsn.clone(), version.traps), (vsn("1.0.0"), 1));
 }
+
+#[test]
+fn a_part_of_the_events_is_measured_by_the_version_that_handled_them() {
+    let node = boot(&[part("counter", "counter_v1", 1), part("other", "probe_v1", 1)]);
+    let measured = |module: &str| {
+        let all = node.measures();
+        all.into_iter().find(|m| &*m.module.to_string() == module).unwrap()
+    };
+    let samples = |distribution: &[(u32, u64)]| distribution.iter().map(|(_, n)| n).sum::<u64>();
+    // The mailbox is bounded: not all at once.
+    for _ in 0..64 {
+        for _ in 0..u64::from(midflight_runtime::ONE_IN) {
+            node.cast(&actor("counter"), vec![0]).unwrap();
+        }
+        node.get_state(&actor("counter"), SOON).unwrap();
+    }
+    until("all are handled", || measured("counter").versions[0].events >= 64 * 32);
+    let counter = measured("counter");
+    assert_eq!(counter.versions.len(), 1);
+    let version = &counter.versions[0];
+    assert_eq!(samples(&version.latency), 64, "one in 32 that this thread sent");
+    assert_eq!(samples(&version.depth), 64);
+    assert!(version.depth.iter().all(|(waiting, _)| *waiting >= 1));
+    assert!(version.latency.iter().all(|(bucket, _)| *bucket > 0), "nothing takes no time");
+    assert_eq!(measured("other").versions[0].events, 1, "its init");
+
+    let next = change("counter", "1.0.0", "2.0.0", "counter_v2", json!({}));
+    let probation = upgrade(&node, order(&node, vec![next])).unwrap();
+    let counter = measured("counter");
+    let vsns: Vec<_> = counter.versions.iter().map(|v| v.vsn.to_string()).collect();
+    assert_eq!(vsns, ["2.0.0", "1.0.0"]);
+    assert_eq!(samples(&counter.versions[0].latency), 0);
+    assert_eq!(samples(&counter.versions[1].latency), 64);
+    for _ in 0..midflight_runtime::ONE_IN {
+        node.cast(&actor("counter"), vec![0]).unwrap();
+    }
+    until("the new code measures its own", || {
+        samples(&measured("counter").versions[0].latency) == 1
+    });
+
+    node.suspend(&actor("counter"), SOON).unwrap();
+    (0..5).for_each(|_| node.cast(&actor("counter"), vec![0]).unwrap());
+    let counter = measured("counter");
+    assert_eq!((counter.mailbox, counter.mailbox_max), (5, 5));
+    node.resume(&actor("counter"), SOON).unwrap();
+    drop(probation);
+}

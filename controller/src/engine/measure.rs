@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use midflight_proto::agent::v1 as pb;
 use serde::{Deserialize, Serialize};
 
 /// Values by size: sixteen buckets of equal width between each power of two and the next, so that a value is known to one
@@ -114,10 +115,76 @@ impl Histogram {
 pub struct Reading {
     /// How long the node's agent had lived.
     pub uptime: Duration,
-    /// Version and counts of each module that the patch changes and the node has.
+    /// Each module that the patch changes and the node has, with its current version.
     pub vsns: Vec<(String, String)>,
-    /// The counts of all of them together.
+    /// What the current versions of all of them counted together.
     pub counts: Counts,
+    /// The same of the old versions, where they are kept.
+    pub before: Counts,
+}
+
+impl Reading {
+    /// Of the modules that the patch changes, from what a node says of itself when it is asked for measures.
+    #[must_use]
+    pub fn of(described: &pb::DescribeResponse, modules: &[String]) -> Self {
+        let mut reading = Self {
+            uptime: Duration::from_millis(described.uptime_ms),
+            ..Self::default()
+        };
+        let patched = described.measures.iter();
+        for module in patched.filter(|module| modules.contains(&module.module)) {
+            if let Some(current) = module.versions.first() {
+                reading
+                    .vsns
+                    .push((module.module.clone(), current.vsn.clone()));
+                reading.counts.merge(&Counts::from(current));
+            }
+            for old in module.versions.iter().skip(1) {
+                reading.before.merge(&Counts::from(old));
+            }
+            reading.counts.merge(&Counts {
+                restarts: module.restarts,
+                mailbox: module.mailbox,
+                mailbox_max: module.mailbox_max,
+                ..Counts::default()
+            });
+        }
+        reading
+    }
+}
+
+impl From<&pb::VersionMeasures> for Counts {
+    fn from(version: &pb::VersionMeasures) -> Self {
+        let histogram = |distribution: &Option<pb::Distribution>| {
+            let pairs = distribution.iter().flat_map(|distribution| {
+                let counts = distribution.counts.iter().copied();
+                distribution.buckets.iter().copied().zip(counts)
+            });
+            Histogram::new(pairs)
+        };
+        Self {
+            events: version.events,
+            traps: version.traps,
+            errors: version.errors,
+            latency: histogram(&version.latency),
+            depth: histogram(&version.depth),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&pb::Health> for Counts {
+    fn from(health: &pb::Health) -> Self {
+        Self {
+            events: health.events,
+            traps: health.traps,
+            errors: health.errors,
+            restarts: health.restarts,
+            parked: health.parked,
+            ended: health.ended,
+            ..Self::default()
+        }
+    }
 }
 
 /// What is counted.

@@ -14,6 +14,7 @@ fn reading(uptime: u64, vsn: &str, events: u64) -> Reading {
         uptime: Duration::from_secs(uptime),
         vsns: vec![("counter".into(), vsn.into())],
         counts,
+        before: Counts::default(),
     }
 }
 

@@ -4,7 +4,9 @@
 
 pub mod budget;
 pub mod control;
+pub mod custom;
 pub mod event;
+pub mod examine;
 pub mod gate;
 pub mod id;
 pub mod link;

@@ -135,7 +135,19 @@ impl Agent for GrpcAgent {
         key: pb::Key,
     ) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
         let mut client = self.client.clone();
-        let request = pb::DescribeRequest { key: Some(key) };
+        let request = pb::DescribeRequest {
+            key: Some(key),
+            measures: false,
+        };
+        async move { answer(client.describe(request).await) }.boxed()
+    }
+
+    fn measure(&self, key: pb::Key) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
+        let mut client = self.client.clone();
+        let request = pb::DescribeRequest {
+            key: Some(key),
+            measures: true,
+        };
         async move { answer(client.describe(request).await) }.boxed()
     }
 

@@ -11,11 +11,15 @@ use crate::{
     clock::wall_ns,
     key::Key,
     steps,
-    target::{Health, ModuleStatus, Pauses},
+    target::{Health, ModuleMeasures, ModuleStatus, Pauses, VersionMeasures},
 };
 
-/// `asked` is an order whose outcome is wanted. Blocks for the target.
-pub fn describe(agent: &Arc<Agent>, asked: Option<&Key>) -> pb::DescribeResponse {
+/// `asked` is an order whose outcome is wanted; `measures`: what the modules measured is wanted too. Blocks for the target.
+pub fn describe(agent: &Arc<Agent>, asked: Option<&Key>, measures: bool) -> pb::DescribeResponse {
+    let measured = match measures {
+        true => agent.target.measures(),
+        false => Vec::new(),
+    };
     let status = agent.target.status();
     let state = agent.book.state();
     let drift = state.permanent.as_ref();
@@ -41,6 +45,7 @@ pub fn describe(agent: &Arc<Agent>, asked: Option<&Key>) -> pb::DescribeResponse
             .and_then(|key| state.record(key))
             .map(|record| upgrade(agent, record)),
         undoable: state.last_finished().map(|record| upgrade(agent, record)),
+        measures: measured.into_iter().map(module_measures).collect(),
     }
 }
 
@@ -105,6 +110,28 @@ fn module(module: ModuleStatus) -> pb::ModuleStatus {
         old_since_ms: module
             .old_since
             .map_or(0, |since| millis(since.elapsed().unwrap_or_default())),
+    }
+}
+
+fn module_measures(module: ModuleMeasures) -> pb::ModuleMeasures {
+    let distribution = |pairs: Vec<(u32, u64)>| {
+        let (buckets, counts) = pairs.into_iter().unzip();
+        Some(pb::Distribution { buckets, counts })
+    };
+    let version = |version: VersionMeasures| pb::VersionMeasures {
+        vsn: version.vsn,
+        events: version.events,
+        traps: version.traps,
+        errors: version.errors,
+        latency: distribution(version.latency),
+        depth: distribution(version.depth),
+    };
+    pb::ModuleMeasures {
+        module: module.module,
+        versions: module.versions.into_iter().map(version).collect(),
+        restarts: module.restarts,
+        mailbox: module.mailbox,
+        mailbox_max: module.mailbox_max,
     }
 }
 

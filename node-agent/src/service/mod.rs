@@ -106,10 +106,10 @@ impl NodeAgent for Service {
     ) -> Result<Response<pb::DescribeResponse>, Status> {
         self.peer(request.extensions(), Right::Read, "describe")
             .await?;
-        let asked = request.into_inner().key;
-        let asked = asked.as_ref().map(|key| Key::read(Some(key))).transpose();
+        let pb::DescribeRequest { key, measures } = request.into_inner();
+        let asked = key.as_ref().map(|key| Key::read(Some(key))).transpose();
         let asked = asked.map_err(|error| error.status(pb::Phase::Unspecified, false))?;
-        let work = move |agent: &Arc<Agent>| describe::describe(agent, asked.as_ref());
+        let work = move |agent: &Arc<Agent>| describe::describe(agent, asked.as_ref(), measures);
         let described = self.blocking("description", work).await;
         described
             .map(Response::new)

@@ -3,9 +3,11 @@
 //! a handler may run; nothing here is on the way of a message unless it is turned on.
 //!
 //! `status` looks, `control` stops and ends, `state` shows and replaces, `statistics` and `trace` watch (`watch` is what
-//! a turn calls), `top` and `metrics` sum up.
+//! a turn calls), `top` and `metrics` sum up, `measures` tells versions
+//! from each other.
 
 mod control;
+mod measures;
 mod metrics;
 mod state;
 mod statistics;
@@ -20,6 +22,7 @@ use std::{
 };
 
 pub use control::Affected;
+pub use measures::{ModuleMeasures, VersionMeasures};
 pub use metrics::{Metrics, VersionNumbers};
 pub use statistics::{ModuleStatistics, Statistics, Switch};
 pub use status::{ActorStatus, Filter, MAX_PAGE, ModuleActors, ModuleStatus, Page};

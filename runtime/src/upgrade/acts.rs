@@ -231,6 +231,11 @@ impl Core {
                 std::mem::replace(&mut *self.shared.targets.write(), targets),
             ));
             *self.txn.resumed.lock() = Some(Instant::now());
+            for change in &self.txn.changes {
+                if let Some(version) = self.shared.code.version(change.to) {
+                    version.counters.measured.begin(self.shared.mono());
+                }
+            }
             self.before = self.counted();
         }
         let waiting = self.shared.switch(&self.txn, phase);

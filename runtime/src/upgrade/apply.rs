@@ -13,6 +13,7 @@ use crate::{
     code::Version,
     effects, exits,
     instance::Instance,
+    measure::Stamp,
     node::{Shared, Undelivered},
 };
 
@@ -108,6 +109,7 @@ fn release(shared: &Shared, version: &Version, effects: Vec<Effect>) {
         let item = Item {
             envelope: Envelope { sender: None, body },
             stamp: version.index,
+            measured: Stamp::default(),
             window: None,
         };
         let to = match to {
