@@ -129,7 +129,10 @@ impl Node {
 
     /// What the agent says of the node, and of one order.
     pub async fn described(&self, key: Option<&pb::Key>) -> pb::DescribeResponse {
-        let request = pb::DescribeRequest { key: key.cloned() };
+        let request = pb::DescribeRequest {
+            key: key.cloned(),
+            ..pb::DescribeRequest::default()
+        };
         let mut client = self.client("viewer").await;
         client.describe(request).await.unwrap().into_inner()
     }
