@@ -4,6 +4,7 @@
 mod apply;
 mod ask;
 pub(crate) mod demo;
+mod drift;
 mod fleet;
 mod history;
 mod inspect;

@@ -1,10 +1,13 @@
 //! `midflight nodes`: what runs on nodes, as they say it themselves.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use midflight_proto::agent::v1 as pb;
 use serde_json::json;
 
 use crate::command::fleet::{FleetArgs, PolicyArgs, TargetArgs};
+use crate::command::drift::{self, Want};
 use crate::command::{print, print_json};
 use crate::engine::survey;
 use crate::engine::words::Phase;
@@ -22,15 +25,26 @@ pub struct NodesArgs {
     fleet: FleetArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    /// Show which nodes run something else than they would boot; nodes that stand alike are one line.
+    #[arg(long)]
+    drift: bool,
+    /// With --drift: what all of them should run, a patch's result or a release.
+    #[arg(long, value_name = "BUNDLE", requires = "drift")]
+    want: Option<PathBuf>,
 }
 
-/// Reading changes nothing, so that `--all` is not asked for; a node that does not answer makes it exit 7.
+/// Reading changes nothing, so that `--all` is not asked for; a node that does not answer, or that drifts, makes it exit 7.
 pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
+    let want = args.want.as_deref().map(Want::read).transpose()?;
     let inventory = args.fleet.inventory.load()?;
     let policy = args.policy.load(Some(&inventory))?;
     let targets = plan::targets(&inventory, &args.target.pattern, true)?;
     let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
     let answers = survey::survey(&links, &policy).await;
+    if args.drift {
+        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        return drift::show(&names, &answers, want.as_ref(), format);
+    }
     let silent = answers.iter().any(Result::is_err);
     let mut rows = vec![
         [

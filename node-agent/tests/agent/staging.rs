@@ -1,14 +1,18 @@
 //! Bringing a patch to the node: nothing is stored or compiled before the signature is good, and what was cut off goes on.
 
-use std::fs;
+use std::{fs, net::SocketAddr};
 
 use midflight_proto::agent::v1::{self as pb, stage_request};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+};
 use tonic::Code;
 
 use crate::support::{
     Node, Order,
     bundles::{blob, patch, patch_with, release},
-    chunk, failure, header, journal, key, send, stage,
+    chunk, failure, header, journal, key, send, stage, within,
 };
 
 fn stored(node: &Node) -> usize {
@@ -186,6 +190,84 @@ async fn staging_goes_on_where_it_was_cut_off_also_after_a_restart() {
             .complete
     );
     assert_eq!(node.control.calls(), compiled);
+}
+
+/// Passes `most` bytes on to `to`, and then cuts both connections, wherever in a message that is.
+async fn cut_after(most: u64, to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (client, _) = listener.accept().await.unwrap();
+        let agent = TcpStream::connect(to).await.unwrap();
+        let (from_client, mut to_client) = client.into_split();
+        let (mut from_agent, mut to_agent) = agent.into_split();
+        let back = tokio::spawn(async move {
+            // Ends with the agent's side, which the cut closes.
+            let _ = tokio::io::copy(&mut from_agent, &mut to_client).await;
+        });
+        let copied = tokio::io::copy(&mut from_client.take(most), &mut to_agent).await;
+        assert_eq!(copied.unwrap(), most, "there was something to cut");
+        back.abort();
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_inside_a_blob_costs_no_more_than_the_chunk_that_was_under_way() {
+    let node = Node::start().await;
+    let mut patch = patch_with("1", "2", &"long ".repeat(200_000));
+    node.signers.sign(&mut patch, "ann");
+    let key = key("r", &patch);
+    let (digest, bytes) = blob(&patch);
+    let address = node.server.as_ref().unwrap().address().unwrap();
+    let address = cut_after(700_000, address).await;
+    let mut client = node.pki.client(address, Some("operator")).await.unwrap();
+    let chunks = bytes.chunks(100_000).zip((0..).step_by(100_000));
+    let mut requests = vec![header(&key, &patch)];
+    requests.extend(chunks.map(|(data, offset)| chunk(&digest, offset, data)));
+    send(&mut client, requests).await.unwrap_err();
+
+    // Whole chunks are here, not all of them, and none that was cut. The agent may still be at the last one.
+    let mut client = node.operator().await;
+    let received = within(async {
+        let mut last = None;
+        loop {
+            let status = send(&mut client, vec![header(&key, &patch)]).await.unwrap();
+            let blob = status.blobs.iter().find(|blob| blob.digest == digest.to_string());
+            let received = blob.unwrap().received;
+            if received >= 500_000 && last.replace(received) == Some(received) {
+                return received;
+            }
+        }
+    })
+    .await;
+    assert_eq!(received % 100_000, 0);
+    assert!(received < bytes.len() as u64);
+    assert!(stage(&mut client, &key, &patch).await.unwrap().complete);
+    Order::open(&mut client, &key).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_part_of_a_blob_that_was_damaged_on_disk_is_found_with_its_last_byte_and_comes_again() {
+    let node = Node::start().await;
+    let mut patch = patch_with("1", "2", &"long ".repeat(50_000));
+    node.signers.sign(&mut patch, "ann");
+    let key = key("r", &patch);
+    let (digest, bytes) = blob(&patch);
+    let mut client = node.operator().await;
+    let part = chunk(&digest, 0, &bytes[..100_000]);
+    send(&mut client, vec![header(&key, &patch), part]).await.unwrap();
+    let file = node.path("data/partial").join(digest.hex());
+    let mut damaged = fs::read(&file).unwrap();
+    damaged[50_000] ^= 1;
+    fs::write(&file, damaged).unwrap();
+
+    let calls = node.control.calls();
+    let (_, damage) = failure(stage(&mut client, &key, &patch).await);
+    assert_eq!(damage.code, "MF0413", "{damage}");
+    assert_eq!(node.control.calls(), calls);
+    assert!(!file.exists());
+    assert!(stage(&mut client, &key, &patch).await.unwrap().complete);
 }
 
 #[tokio::test]
