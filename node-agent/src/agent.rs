@@ -26,7 +26,7 @@ use crate::{
     store::{Blobs, Store},
     target::Target,
     transaction::Transaction,
-    trust::Trust,
+    trust::{Signers, Trust},
     work::{Threads, Worker},
 };
 
@@ -357,7 +357,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
 fn trust(config: &Config) -> Trust {
     let required = usize::try_from(config.signers_required.get()).unwrap_or(usize::MAX);
     Trust {
-        file: config.allowed_signers.clone(),
+        signers: Signers::File(config.allowed_signers.clone()),
         required,
     }
 }

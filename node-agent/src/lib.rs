@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod data_dir;
+pub mod embed;
 mod error;
 mod events;
 mod journal;

@@ -59,3 +59,13 @@ impl Worker for Threads {
         })
     }
 }
+
+/// Whoever asks does the work, at once. For agents whose target and storage do not block, on one thread.
+pub struct Inline;
+
+impl Worker for Inline {
+    fn start(&self, _what: &'static str, work: Work) -> BoxFuture<'static, ()> {
+        work();
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -207,17 +207,18 @@ impl Fleet {
         }
     }
 
+    /// Sends an agent a signal: TERM, STOP, CONT.
+    pub fn signal(&self, index: usize, signal: &str) {
+        let child = self.nodes[index].child.as_ref();
+        let pid = child.expect("the agent runs").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
     /// Asks an agent to end; its exit code.
     pub fn terminate(&mut self, index: usize) -> Option<i32> {
+        self.signal(index, "TERM");
         let mut child = self.nodes[index].child.take()?;
-        let pid = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .expect("kill runs")
-                .success()
-        );
         child.wait().expect("a child can be awaited").code()
     }
 

@@ -6,7 +6,7 @@
 mod chance;
 pub mod cli;
 mod files;
-mod memory;
+pub mod memory;
 mod scenario;
 mod script;
 mod serve;
@@ -35,7 +35,7 @@ use crate::{
     agent::{Agent, Boot, Parts, Verified},
     config::Sys,
     error::Error,
-    trust::Trust,
+    trust::{Signers, Trust},
 };
 
 /// The first node's address; the others follow.
@@ -87,7 +87,7 @@ impl Fleet {
             None => folder.bundles(options.vsns, options.patch_bytes)?,
         };
         let trust = Trust {
-            file: allowed_signers,
+            signers: Signers::read(&allowed_signers)?,
             required: 1,
         };
         let release = Arc::new(Verified::read(&release, &trust, SystemTime::now())?);

@@ -3,9 +3,7 @@
 
 use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use midflight_proto::{agent::v1::node_agent_server::NodeAgentServer, peer::Peer};
+use midflight_proto::peer::Peer;
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -13,14 +11,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
-use tonic::codegen::{Service as _, http::Request};
 
 use super::Node;
-use crate::{
-    error::Error,
-    server::{KEEPALIVE, MAX_MESSAGE, MAX_STREAMS},
-    service::Service,
-};
+use crate::{embed, error::Error};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -28,8 +21,6 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 const BACKLOG: u32 = 16_384;
 /// How long to wait when the operating system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes that a peer may send ahead, on one stream and on one connection.
-const WINDOW: u32 = 1 << 16;
 
 /// Listens on every address of this machine.
 ///
@@ -96,22 +87,8 @@ async fn connection(node: &Arc<Node>, stream: TcpStream) -> Result<(), String> {
     // The verifier lets nobody through without one.
     let certificate = certificate.ok_or("the client showed no certificate")?;
     let peer = Peer::of_certificate(certificate, &address.to_string());
-    let service = NodeAgentServer::new(Service::new(node.agent.clone()))
-        .max_decoding_message_size(MAX_MESSAGE);
-    let answer = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        service.clone().call(request)
-    });
-    http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .serve_connection(TokioIo::new(stream), answer)
-        .await
-        .map_err(|error| error.to_string())
+    let served = embed::serve(node.agent.clone(), stream, peer).await;
+    served.map_err(|error| error.to_string())
 }
 
 /// The part of the TLS configuration that all nodes share.

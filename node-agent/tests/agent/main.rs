@@ -4,6 +4,7 @@
 
 mod access;
 mod claims;
+mod embedded;
 mod lease;
 mod local;
 mod releases;

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod demo;
+mod nodes;
 mod phases;
 mod readme;
 mod refusals;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-async fn connect(fleet: &Fleet, who: &str) -> NodeAgentClient<Channel> {
+pub(crate) async fn connect(fleet: &Fleet, who: &str) -> NodeAgentClient<Channel> {
     let read = |name: &str| fs::read(fleet.path(name)).expect("the pki is there");
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(read("pki/ca.pem")))
@@ -33,7 +33,7 @@ async fn connect(fleet: &Fleet, who: &str) -> NodeAgentClient<Channel> {
     NodeAgentClient::new(channel)
 }
 
-fn key(bundle: &Bundle, rollout: &str) -> pb::Key {
+pub(crate) fn key(bundle: &Bundle, rollout: &str) -> pb::Key {
     pb::Key {
         rollout_id: rollout.into(),
         patch_digest: bundle.digest().to_string(),
@@ -41,7 +41,7 @@ fn key(bundle: &Bundle, rollout: &str) -> pb::Key {
     }
 }
 
-async fn stage(agent: &mut NodeAgentClient<Channel>, bundle: &Bundle, rollout: &str) {
+pub(crate) async fn stage(agent: &mut NodeAgentClient<Channel>, bundle: &Bundle, rollout: &str) {
     let header = StageHeader {
         key: Some(key(bundle, rollout)),
         manifest: bundle.manifest_bytes.clone().into(),
@@ -91,7 +91,7 @@ fn phases(all: &[Phase]) -> UpgradeRequest {
     }
 }
 
-struct Upgrade {
+pub(crate) struct Upgrade {
     ask: mpsc::Sender<UpgradeRequest>,
     events: tonic::Streaming<pb::StepEvent>,
 }
@@ -100,14 +100,20 @@ async fn open(
     agent: &mut NodeAgentClient<Channel>,
     key: pb::Key,
 ) -> Result<Upgrade, tonic::Status> {
-    let (ask, requests) = mpsc::channel(8);
     let open = UpgradeOpen {
         key: Some(key),
         pause_budget_ms: 5_000,
         prepare_timeout_ms: 60_000,
-        on_down_failure: 0,
         ..UpgradeOpen::default()
     };
+    open_as(agent, open).await
+}
+
+pub(crate) async fn open_as(
+    agent: &mut NodeAgentClient<Channel>,
+    open: UpgradeOpen,
+) -> Result<Upgrade, tonic::Status> {
+    let (ask, requests) = mpsc::channel(8);
     let first = UpgradeRequest {
         body: Some(upgrade_request::Body::Open(open)),
     };
@@ -121,7 +127,7 @@ async fn open(
 
 impl Upgrade {
     /// Asks for phases and waits until the last of them ended.
-    async fn run(&mut self, all: &[Phase]) -> pb::StepEvent {
+    pub(crate) async fn run(&mut self, all: &[Phase]) -> pb::StepEvent {
         self.ask
             .send(phases(all))
             .await
@@ -142,7 +148,7 @@ impl Upgrade {
     }
 }
 
-fn patch(fleet: &Fleet, name: &str, file: &str, extra: &str) -> Bundle {
+pub(crate) fn patch(fleet: &Fleet, name: &str, file: &str, extra: &str) -> Bundle {
     let path = fleet.counter_patch(name, "1.0.0", "2.0.0", file, extra);
     Bundle::read(&fleet.path(&path)).expect("it was just built")
 }
