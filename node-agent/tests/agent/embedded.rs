@@ -281,7 +281,10 @@ async fn of_a_confirm_and_the_end_of_the_lease_in_one_moment_exactly_one_holds()
         tokio::time::sleep(at).await;
         let answer = client.confirm(confirm(&key)).await;
         after(5).await;
-        let request = pb::DescribeRequest { key: Some(key) };
+        let request = pb::DescribeRequest {
+            key: Some(key),
+            ..Default::default()
+        };
         let told = client.describe(request).await.unwrap().into_inner();
         let (asked, permanent) = (told.asked.unwrap(), told.permanent.unwrap().vsn);
         match answer {
@@ -337,7 +340,10 @@ async fn a_journal_that_cannot_be_written_refuses_every_order_before_anything_ch
     node.restart();
     assert_eq!(node.runs(), "1");
     let mut client = node.client().await;
-    let request = pb::DescribeRequest { key: Some(key) };
+    let request = pb::DescribeRequest {
+            key: Some(key),
+            ..Default::default()
+        };
     let asked = client.describe(request).await.unwrap().into_inner().asked.unwrap();
     assert_eq!(asked.failure.unwrap().code, "MF0424");
 }

@@ -129,6 +129,7 @@ async fn an_agent_that_was_stopped_for_longer_than_its_lease_refuses_the_confirm
     until("it is back", || fleet.vsns(0) == ("1.0.0".into(), "1.0.0".into()));
     let request = pb::DescribeRequest {
         key: Some(key(&bundle, "r-1")),
+        ..Default::default()
     };
     let told = agent.describe(request).await.expect("it answers").into_inner();
     assert_eq!(told.asked.map(|asked| asked.state()), Some(UpgradeState::RolledBack));
