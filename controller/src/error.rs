@@ -69,6 +69,14 @@ pub enum Error {
         /// The other rollout.
         rollout: String,
     },
+    /// Another process drives the rollout by now: a node refused an order of this one.
+    #[error("another process has taken rollout {rollout} over: {what}")]
+    Fenced {
+        /// The rollout.
+        rollout: String,
+        /// What the node said.
+        what: String,
+    },
     /// Nodes run something that the patch does not start from.
     #[error("the patch of {patch} does not fit {nodes}: {runs} runs there")]
     DoesNotFit {
@@ -269,6 +277,7 @@ impl Error {
             Self::AllNodes { .. } => "MF0504",
             Self::Waves { .. } | Self::NoBatch { .. } => "MF0505",
             Self::Overlap { .. } => "MF0506",
+            Self::Fenced { .. } => "MF0550",
             Self::DoesNotFit { .. } => "MF0507",
             Self::TooManyUnreachable { .. } => "MF0508",
             Self::Io { .. } => "MF0509",
@@ -304,6 +313,7 @@ impl Error {
             Self::Overlap { rollout, .. } => {
                 return format!("see it with: midflight status {rollout}; put its nodes back with: midflight rollback {rollout}");
             }
+            Self::Fenced { .. } => "this process has stopped; see who drives it with: midflight status",
             Self::DoesNotFit { .. } => "leave these nodes out with ':!NAME', or bring them to that release first",
             Self::TooManyUnreachable { first, .. } => return format!("{}; or leave them out with ':!NAME'", first.hint),
             Self::Io { .. } => "check the path, its permissions and the space on the disk",

@@ -15,8 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     audit::Audit,
-    clock::{Clock, Machine},
     book::{Book, NamedRelease, State},
+    clock::{Clock, Machine},
     config::{Config, Sys},
     data_dir::DataDir,
     error::Error,

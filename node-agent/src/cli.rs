@@ -3,7 +3,9 @@
 
 use std::{
     io::{IsTerminal, Write as _},
-    path::PathBuf, process::ExitCode, sync::Arc,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};

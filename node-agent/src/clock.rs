@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use rustix::{
     fd::OwnedFd,
     time::{
-        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-        timerfd_create, timerfd_settime,
+        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec,
+        clock_gettime, timerfd_create, timerfd_settime,
     },
 };
 use tokio::io::unix::AsyncFd;
@@ -26,7 +26,11 @@ pub trait Clock: Send + Sync + 'static {
 /// Nanoseconds since 1970-01-01 UTC; 0 for a clock that stands before.
 pub fn wall_ns(clock: &dyn Clock) -> u64 {
     let since = clock.wall().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_nanos().try_into().unwrap_or(u64::MAX)
+    since
+        .unwrap_or_default()
+        .as_nanos()
+        .try_into()
+        .unwrap_or(u64::MAX)
 }
 
 /// This machine's clock: CLOCK_BOOTTIME, which counts the time that the machine sleeps.
@@ -126,7 +130,10 @@ mod tests {
         let at = Machine.now() + Duration::from_millis(30);
         Machine.until(at).await;
         let now = Machine.now();
-        assert!(now >= at && now < at + Duration::from_secs(5), "{now:?} {at:?}");
+        assert!(
+            now >= at && now < at + Duration::from_secs(5),
+            "{now:?} {at:?}"
+        );
         Machine.until(at).await;
     }
 

@@ -90,17 +90,27 @@ pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
         reason: args.common.reason.clone(),
         epoch: upgrade.epoch,
     };
-    let answer = agent.rollback(request).await.map_err(refused("roll back"))?;
+    let answer = agent
+        .rollback(request)
+        .await
+        .map_err(refused("roll back"))?;
     let answer = answer.into_inner();
     let mut text = before(&described, upgrade);
-    let runs = answer.current.as_ref().map_or("nothing", |current| &current.vsn);
+    let runs = answer
+        .current
+        .as_ref()
+        .map_or("nothing", |current| &current.vsn);
     let report = answer.report.clone().unwrap_or_default();
     let _ = match answer.outcome() {
         pb::RollbackOutcome::RolledBack => writeln!(
             text,
             "rolled back: {runs} runs and is permanent. {} actors went back to their pinned states, {} through code_change, \
              {} with {} events discarded, {} were stopped",
-            report.pinned, report.migrated, report.restored, report.events_discarded, report.stopped
+            report.pinned,
+            report.migrated,
+            report.restored,
+            report.events_discarded,
+            report.stopped
         ),
         pb::RollbackOutcome::Held => writeln!(
             text,
@@ -108,11 +118,20 @@ pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
             report.held.len()
         ),
         pb::RollbackOutcome::Untouched => writeln!(text, "it had changed nothing: {runs} runs"),
-        pb::RollbackOutcome::Superseded => writeln!(text, "left as it is: {runs} came after this rollout"),
-        pb::RollbackOutcome::Unspecified => writeln!(text, "the agent gave no outcome that this version knows; {runs} runs"),
+        pb::RollbackOutcome::Superseded => {
+            writeln!(text, "left as it is: {runs} came after this rollout")
+        }
+        pb::RollbackOutcome::Unspecified => writeln!(
+            text,
+            "the agent gave no outcome that this version knows; {runs} runs"
+        ),
     };
     for actor in &report.held {
-        let _ = writeln!(text, "  held: pid {} {} ({}): {}", actor.pid, actor.name, actor.module, actor.reason);
+        let _ = writeln!(
+            text,
+            "  held: pid {} {} ({}): {}",
+            actor.pid, actor.name, actor.module, actor.reason
+        );
     }
     Ok(text)
 }
@@ -133,11 +152,24 @@ pub async fn confirm(args: &ConfirmArgs) -> Result<String, Error> {
     let answer = agent.confirm(request).await.map_err(refused("confirm"))?;
     let answer = answer.into_inner();
     let mut text = before(&described, upgrade);
-    let vsn = answer.permanent.as_ref().map_or("nothing", |release| &release.vsn);
-    let _ = writeln!(text, "confirmed: {vsn} is permanent; {} parked actors crashed", answer.crashed);
+    let vsn = answer
+        .permanent
+        .as_ref()
+        .map_or("nothing", |release| &release.vsn);
+    let _ = writeln!(
+        text,
+        "confirmed: {vsn} is permanent; {} parked actors crashed",
+        answer.crashed
+    );
     let _ = match answer.state() {
-        pb::UpgradeState::Finished => writeln!(text, "finished: the old code is purged, and the claim has ended"),
-        _ => writeln!(text, "the rollout still has its claim on this node; `midflight-agent confirm --finish` ends it"),
+        pb::UpgradeState::Finished => writeln!(
+            text,
+            "finished: the old code is purged, and the claim has ended"
+        ),
+        _ => writeln!(
+            text,
+            "the rollout still has its claim on this node; `midflight-agent confirm --finish` ends it"
+        ),
     };
     Ok(text)
 }
@@ -172,7 +204,12 @@ fn wanted<'a>(
 ) -> Result<&'a pb::UpgradeStatus, Error> {
     let named = |upgrade: &&pb::UpgradeStatus| {
         let wanted = args.rollout.as_ref();
-        wanted.is_none_or(|wanted| upgrade.key.as_ref().is_some_and(|key| key.rollout_id == *wanted))
+        wanted.is_none_or(|wanted| {
+            upgrade
+                .key
+                .as_ref()
+                .is_some_and(|key| key.rollout_id == *wanted)
+        })
     };
     found.filter(named).ok_or_else(|| Error::NothingOpen {
         node: described.node.clone(),
@@ -180,13 +217,20 @@ fn wanted<'a>(
             Some(rollout) => format!("rollout {rollout} does not hold"),
             None => "no rollout holds".to_owned(),
         },
-        runs: described.current.as_ref().map_or_else(String::new, |current| current.vsn.clone()),
+        runs: described
+            .current
+            .as_ref()
+            .map_or_else(String::new, |current| current.vsn.clone()),
     })
 }
 
 fn before(described: &pb::DescribeResponse, upgrade: &pb::UpgradeStatus) -> String {
     let key = upgrade.key.clone().unwrap_or_default();
-    let vsn = |release: &Option<pb::Release>| release.as_ref().map_or_else(String::new, |release| release.vsn.clone());
+    let vsn = |release: &Option<pb::Release>| {
+        release
+            .as_ref()
+            .map_or_else(String::new, |release| release.vsn.clone())
+    };
     let state = match upgrade.state() {
         pb::UpgradeState::Open | pb::UpgradeState::Suspended => "had not resumed",
         pb::UpgradeState::Probation => "was in probation",
@@ -196,7 +240,12 @@ fn before(described: &pb::DescribeResponse, upgrade: &pb::UpgradeStatus) -> Stri
     };
     format!(
         "node {}: rollout {} (attempt {}, epoch {}), {} to {}, {state}\n",
-        described.node, key.rollout_id, key.attempt, upgrade.epoch, vsn(&upgrade.from), vsn(&upgrade.to)
+        described.node,
+        key.rollout_id,
+        key.attempt,
+        upgrade.epoch,
+        vsn(&upgrade.from),
+        vsn(&upgrade.to)
     )
 }
 

@@ -4,9 +4,9 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgentServer};
 use midflight_proto::listen::{self, Connection, SocketFile};
 use midflight_proto::peer::Right;
-use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgentServer};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;

@@ -111,13 +111,7 @@ impl Blobs for Store {
     /// # Errors
     /// [`Error::Chunk`] for an offset that is not what is here or bytes beyond `size`, [`Error::DigestMismatch`] when it is
     /// complete and other bytes (they are dropped), [`Error::DiskFull`] and [`Error::Io`]; then the chunk is not here.
-    fn append(
-        &self,
-        digest: &Digest,
-        size: u64,
-        offset: u64,
-        data: &[u8],
-    ) -> Result<(), Error> {
+    fn append(&self, digest: &Digest, size: u64, offset: u64, data: &[u8]) -> Result<(), Error> {
         let pins = self.pins.lock();
         let bad = |problem| Error::Chunk {
             digest: digest.to_string(),

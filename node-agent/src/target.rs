@@ -2,7 +2,9 @@
 //! The runtime of this project is one target (`runtime_target.rs`); the agent knows nothing of it but this trait.
 //! All calls block for as long as the work takes; the agent calls them from threads that may block.
 
-use std::{collections::BTreeMap, sync::Arc,
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 

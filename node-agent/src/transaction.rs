@@ -61,12 +61,7 @@ pub enum Progress {
 
 impl Transaction {
     /// Wraps what the target has begun.
-    pub fn new(
-        key: Key,
-        span: Arc<Span>,
-        params: &Params,
-        upgrade: Box<dyn Upgrade>,
-    ) -> Arc<Self> {
+    pub fn new(key: Key, span: Arc<Span>, params: &Params, upgrade: Box<dyn Upgrade>) -> Arc<Self> {
         Arc::new(Self {
             key,
             span,
@@ -171,13 +166,24 @@ impl Transaction {
                 recorded.and_then(|()| phase_of(upgrade.as_mut(), *phase).map_err(Error::from));
             match outcome {
                 Ok(Report::Resumed(report)) => {
-                    self.resumed(agent, report, agent.clock.now().saturating_sub(start), steps);
+                    self.resumed(
+                        agent,
+                        report,
+                        agent.clock.now().saturating_sub(start),
+                        steps,
+                    );
                     return Progress::Resumed;
                 }
-                Ok(Report::Prepared(report)) => steps.prepared(agent.clock.now().saturating_sub(start), report),
+                Ok(Report::Prepared(report)) => {
+                    steps.prepared(agent.clock.now().saturating_sub(start), report)
+                }
                 Ok(Report::Nothing) => steps.done(*phase, agent.clock.now().saturating_sub(start)),
                 Err(error) => {
-                    steps.failed(*phase, agent.clock.now().saturating_sub(start), error.failure(*phase, false));
+                    steps.failed(
+                        *phase,
+                        agent.clock.now().saturating_sub(start),
+                        error.failure(*phase, false),
+                    );
                     self.abort_locked(agent, upgrade.as_mut(), *phase, &error, steps);
                     return Progress::Aborted;
                 }

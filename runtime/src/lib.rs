@@ -41,8 +41,8 @@ mod work;
 
 pub use error::{ActorFailure, Error, MAX_FAILING};
 pub use limits::Limits;
-pub use measure::{Distribution, ONE_IN, UNIT_NS};
 pub use log::{LogLevel, LogLine};
+pub use measure::{Distribution, ONE_IN, UNIT_NS};
 pub use node::{Config, Node};
 pub use record::{Crash, Outcome, Record, Replayer};
 pub use supervise::{
@@ -50,8 +50,8 @@ pub use supervise::{
 };
 pub use sys::{
     ActorRef, ActorStatus, Affected, EventCounts, Filter, MAX_PAGE, MAX_TOP, MAX_TRACES, Metrics,
-    ModuleActors, ModuleMeasures, ModuleStatistics, ModuleStatus, Page, Statistics, Switch, Top, TopBy, TopRow,
-    TraceEntry, TraceOrder, TraceReport, Traced, VersionMeasures, VersionNumbers,
+    ModuleActors, ModuleMeasures, ModuleStatistics, ModuleStatus, Page, Statistics, Switch, Top,
+    TopBy, TopRow, TraceEntry, TraceOrder, TraceReport, Traced, VersionMeasures, VersionNumbers,
 };
 pub use upgrade::{Direction, OnDownFailure, Order, PauseHistogram, Purge};
 

@@ -565,10 +565,15 @@ fn the_node_in_numbers_counts_actors_by_status_mailboxes_and_what_was_lost() {
 
 #[test]
 fn a_part_of_the_events_is_measured_by_the_version_that_handled_them() {
-    let node = boot(&[part("counter", "counter_v1", 1), part("other", "probe_v1", 1)]);
+    let node = boot(&[
+        part("counter", "counter_v1", 1),
+        part("other", "probe_v1", 1),
+    ]);
     let measured = |module: &str| {
         let all = node.measures();
-        all.into_iter().find(|m| &*m.module.to_string() == module).unwrap()
+        all.into_iter()
+            .find(|m| &*m.module.to_string() == module)
+            .unwrap()
     };
     let samples = |distribution: &[(u32, u64)]| distribution.iter().map(|(_, n)| n).sum::<u64>();
     // The mailbox is bounded: not all at once.
@@ -578,14 +583,23 @@ fn a_part_of_the_events_is_measured_by_the_version_that_handled_them() {
         }
         node.get_state(&actor("counter"), SOON).unwrap();
     }
-    until("all are handled", || measured("counter").versions[0].events >= 64 * 32);
+    until("all are handled", || {
+        measured("counter").versions[0].events >= 64 * 32
+    });
     let counter = measured("counter");
     assert_eq!(counter.versions.len(), 1);
     let version = &counter.versions[0];
-    assert_eq!(samples(&version.latency), 64, "one in 32 that this thread sent");
+    assert_eq!(
+        samples(&version.latency),
+        64,
+        "one in 32 that this thread sent"
+    );
     assert_eq!(samples(&version.depth), 64);
     assert!(version.depth.iter().all(|(waiting, _)| *waiting >= 1));
-    assert!(version.latency.iter().all(|(bucket, _)| *bucket > 0), "nothing takes no time");
+    assert!(
+        version.latency.iter().all(|(bucket, _)| *bucket > 0),
+        "nothing takes no time"
+    );
     assert_eq!(measured("other").versions[0].events, 0);
 
     let next = change("counter", "1.0.0", "2.0.0", "counter_v2", json!({}));

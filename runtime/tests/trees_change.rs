@@ -257,7 +257,11 @@ fn starts_of_affected_modules_wait_while_an_upgrade_has_suspended_them_and_start
 #[test]
 fn an_application_that_ends_by_itself_in_probation_is_in_the_health_of_the_upgrade() {
     let app = |name: &str, child: &str| {
-        application(name, &[], json!({"name": name, "intensity": 0, "children": [plain(child)]}))
+        application(
+            name,
+            &[],
+            json!({"name": name, "intensity": 0, "children": [plain(child)]}),
+        )
     };
     let node = boot_trees(vec![app("one", "a"), app("two", "b")]);
     let ended = |name: &str| {
@@ -269,7 +273,11 @@ fn an_application_that_ends_by_itself_in_probation_is_in_the_health_of_the_upgra
     ended("one");
     let change = common::change("probe", "1.0.0", "2.0.0", "probe_v2", Value::Null);
     let probation = upgrade(&node, order(&node, vec![change])).unwrap();
-    assert_eq!(probation.health().ended, 0, "what was before resume is no fault of the patch");
+    assert_eq!(
+        probation.health().ended,
+        0,
+        "what was before resume is no fault of the patch"
+    );
     crash(&node, "b");
     ended("two");
     let health = probation.health();

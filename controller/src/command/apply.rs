@@ -11,15 +11,14 @@ use tokio::sync::mpsc;
 
 use crate::command::plan::{PlanArgs, Prepared};
 use crate::command::{JournalArgs, print, tell};
+use crate::engine::begin::Begin;
 use crate::engine::control::{self, Control, Request, Verb};
-use crate::engine::event::{Fact, Owner, Place, Planned};
+use crate::engine::event::{Owner, Planned};
 use crate::engine::id::RolloutId;
 use crate::engine::link::Link;
 use crate::engine::node::{self, Order};
 use crate::engine::payload::Payload;
-use crate::engine::rollout::{Input, Rollout};
-use crate::engine::view::View;
-use crate::engine::words::Outcome;
+use crate::engine::rollout::Input;
 use crate::engine::{self, Ended, Run};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -69,70 +68,25 @@ pub async fn run_until(
         owner: this_process(),
     })?;
     let payload = Arc::new(Payload::with(bundle, through));
-    let names: Arc<[String]> = plan
-        .targets
-        .iter()
-        .map(|target| target.name.clone())
-        .collect();
-    let wave_names = |nodes: &Vec<usize>| nodes.iter().map(|node| names[*node].clone()).collect();
-    let planned = Planned {
-        name: payload.manifest.name.clone(),
-        from: payload
-            .manifest
-            .from
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        to: payload.manifest.to.to_string(),
-        patch: payload.digest.clone(),
-        policy: policy.digest().to_string(),
-        pattern: args.plan.target.pattern.clone(),
-        on_down_failure: policy.on_down_failure.as_str().to_owned(),
+    let preface = Begin {
+        plan: &plan,
+        payload: &payload,
+        policy: &policy,
+        pattern: &args.plan.target.pattern,
         owner: this_process(),
-        waves: plan
-            .waves
-            .iter()
-            .map(|wave| wave_names(&wave.nodes))
-            .collect(),
-        nodes: plan.targets.iter().map(Place::from).collect(),
-    };
-    let settled = |node: usize, outcome, cause| Fact::Node {
-        node: names[node].clone(),
-        outcome,
-        pause_us: None,
-        cause,
-        rollback: None,
-    };
-    let mut preface = vec![Fact::Planned(Box::new(planned))];
-    let mut outcomes = Vec::new();
-    for node in plan.current {
-        outcomes.push((node, Outcome::AlreadyCurrent));
-        preface.push(settled(node, Outcome::AlreadyCurrent, None));
+        prepare_only: false,
+        supersedes: "",
     }
-    for (node, cause) in plan.unreachable {
-        outcomes.push((node, Outcome::Unreachable));
-        preface.push(settled(node, Outcome::Unreachable, Some(cause)));
-    }
-    let order = Order {
-        epoch: 1,
-        key: pb::Key {
-            rollout_id: id.to_string(),
-            patch_digest: payload.digest.clone(),
-            attempt: 1,
-        },
-        timeouts: policy.timeouts,
-        on_down_failure: policy.on_down_failure,
-    };
+    .facts();
     let ended = engine::run(Run {
         id: id.clone(),
-        machine: Rollout::new(names.clone(), plan.waves, &outcomes, &policy),
-        view: View::default(),
+        policy,
+        before: Vec::new(),
         preface,
         first: Input::Start,
+        on_down_failure: None,
         links,
-        order: Arc::new(order),
         payload: Some(payload),
-        concurrency: policy.concurrency,
         journal: Arc::new(journal),
         reporter: &mut *output::reporter(format),
         controls,
@@ -229,14 +183,18 @@ async fn finish_what_is_left(
         tell(&format!(
             "{name}: finishing rollout {rollout}, which is confirmed there and was left unfinished"
         ));
-        let order = Order {
-            epoch: 1,
-            key: key.clone(),
-            timeouts: policy.timeouts,
-            on_down_failure: policy.on_down_failure,
+        let planned = Planned {
+            patch: key.patch_digest.clone(),
+            ..Planned::default()
         };
-        let (_keep, cancel) = tokio::sync::watch::channel(false);
-        if node::confirm(link, &order, true, cancel).await.is_err() {
+        let order = rollout
+            .parse()
+            .map(|id| Order::new(&id, &planned, policy, 1));
+        let finished = match &order {
+            Ok(order) => node::finish(link, order, key).await.is_ok(),
+            Err(_) => false,
+        };
+        if !finished {
             return Err(Error::Overlap {
                 nodes: name,
                 rollout,

@@ -1,11 +1,9 @@
 //! `midflight rollback`: puts back every node that a rollout changed or may have changed, all at once, also long after its
 //! success. What it needs is in the journal; an inventory, when one is named, corrects addresses.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
-use midflight_proto::agent::v1 as pb;
 
 use crate::command::apply::{conclude, signals, this_process};
 use crate::command::fleet::{FleetArgs, PolicyArgs};
@@ -13,8 +11,7 @@ use crate::command::{JournalArgs, tell};
 use crate::engine::control::{Request, Verb};
 use crate::engine::event::Fact;
 use crate::engine::id::RolloutId;
-use crate::engine::node::Order;
-use crate::engine::rollout::{Input, Rollout};
+use crate::engine::rollout::Input;
 use crate::engine::view::View;
 use crate::engine::{self, Run, survey};
 use crate::error::Error;
@@ -43,7 +40,8 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
     let path = args.journal.path()?;
     let journal = Sqlite::open(&path)?;
     let id = args.rollout.clone();
-    let view = View::of(&read_all(&journal, &id).await?);
+    let events = read_all(&journal, &id).await?;
+    let view = View::of(&events);
     let planned = view.planned.clone().ok_or_else(|| Error::NoSuchRollout {
         rollout: id.to_string(),
     })?;
@@ -83,53 +81,23 @@ pub async fn run(args: RollbackArgs, format: Format) -> Result<Exit, Error> {
     }
     let policy = args.policy.load(inventory.as_ref())?;
     let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
-    let names: Arc<[String]> = targets.iter().map(|target| target.name.clone()).collect();
-    let known: BTreeMap<usize, bool> = changed.iter().copied().collect();
-    let others: Vec<_> = view
-        .nodes
-        .iter()
-        .map(|node| node.outcome)
-        .enumerate()
-        .filter(|(node, _)| !known.contains_key(node))
-        .collect();
-    let order = Order {
-        epoch: 1,
-        key: pb::Key {
-            rollout_id: id.to_string(),
-            patch_digest: planned.patch.clone(),
-            attempt: 1,
-        },
-        timeouts: policy.timeouts,
-        on_down_failure: OnDownFailure::from_word(
-            args.on_down_failure
-                .as_deref()
-                .unwrap_or(&planned.on_down_failure),
-        ),
-    };
-    let epoch = view.epoch + 1;
+    let asked = args.on_down_failure.as_deref();
     let ended = engine::run(Run {
         id: id.clone(),
-        machine: Rollout::resumed(names, &changed, &others, &policy),
-        view,
-        preface: vec![
-            Fact::Control {
-                request: Request {
-                    verb: Verb::Rollback,
-                    who: this_process().to_string(),
-                    reason: String::new(),
-                },
-                refused: None,
-            },
-            Fact::Owned {
-                owner: this_process(),
-                epoch,
-            },
-        ],
-        first: Input::RollBack("a rollback was asked for".to_owned()),
+        policy,
+        before: events,
+        preface: vec![Fact::Owned {
+            owner: this_process(),
+            epoch: view.epoch + 1,
+        }],
+        first: Input::Recover(Some(Request {
+            verb: Verb::Rollback,
+            who: this_process().to_string(),
+            reason: String::new(),
+        })),
+        on_down_failure: asked.map(OnDownFailure::from_word),
         links,
-        order: Arc::new(order),
         payload: None,
-        concurrency: policy.concurrency,
         journal: Arc::new(journal),
         reporter: &mut *output::reporter(format),
         controls: signals()?,

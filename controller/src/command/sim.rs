@@ -14,12 +14,19 @@ use crate::exit::Exit;
 #[command(disable_help_flag = true)]
 pub struct SimArgs {
     /// As of midflight-agent sim; see --help.
-    #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "ARGUMENTS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     arguments: Vec<OsString>,
 }
 
 pub fn run(args: &SimArgs) -> Result<Exit, Error> {
     let program = agents::program(std::env::var_os("MIDFLIGHT_AGENT").map(Into::into))?;
-    let error = Command::new(&program).arg("sim").args(&args.arguments).exec();
+    let error = Command::new(&program)
+        .arg("sim")
+        .args(&args.arguments)
+        .exec();
     Err(Error::io("start", &program)(error))
 }

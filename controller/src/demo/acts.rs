@@ -168,7 +168,7 @@ impl Stage<'_> {
             exit_code: exit.code(),
             expected_exit_code: expected.code(),
             seconds,
-            outcomes: view.outcomes(),
+            outcomes: view.outcomes().clone(),
             fleet_ok,
             pauses_us: view.nodes.iter().filter_map(|node| node.pause_us).collect(),
         })

@@ -69,6 +69,17 @@ pub struct Request {
     pub reason: String,
 }
 
+impl Request {
+    /// A sentence that says what a person did, and why: "paused by eve: lunch".
+    #[must_use]
+    pub fn because(&self, done: &str) -> String {
+        match self.reason.is_empty() {
+            true => format!("{done} by {}", self.who),
+            false => format!("{done} by {}: {}", self.who, self.reason),
+        }
+    }
+}
+
 /// What is answered to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {

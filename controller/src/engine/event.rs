@@ -2,13 +2,14 @@
 //! and of `status`. Events are only ever added. A reader meets members that it does not know as `Unrecognised` and goes on;
 //! fields that it does not know are skipped.
 
+use midflight_proto::agent::v1 as pb;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::control::Request;
+use crate::engine::gate::Verdict;
 use crate::engine::id::RolloutId;
-use crate::engine::measure::Counts;
 use crate::engine::pauses::Pauses;
-use crate::engine::words::{Outcome, Phase, RolloutState, Status, WaveStage};
+use crate::engine::words::{Barrier, Outcome, Phase, RolloutState, Status, WaveStage};
 use crate::exit::Exit;
 
 /// One thing that happened, or that is about to be done: it is in the journal before it is acted on.
@@ -72,10 +73,31 @@ pub enum Fact {
     Ask {
         /// The node.
         node: String,
-        /// What: upgrade, gate, confirm, finish or rollback.
+        /// What: upgrade, confirm or rollback. What is asked of all nodes at the same time is not listed one by one: they
+        /// confirm and finish with their wave, and go back with the rollout.
         phase: Phase,
+        /// Counts from 1; a retry raises it.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        attempt: u32,
     },
-    /// A phase on a node, as its agent reports it.
+    /// A batch that goes in lockstep passes a barrier.
+    Batch {
+        /// Counts from 1.
+        wave: u32,
+        /// Counts from 1 in each wave.
+        batch: u32,
+        /// What is opened for its nodes.
+        barrier: Barrier,
+        /// Nodes that it concerns.
+        nodes: u32,
+        /// From when its first node could run the new code until its last did, in milliseconds; with done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mixed_ms: Option<u64>,
+        /// Why, with aborted.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A phase on a node that takes long, or that fails, as its agent reports it.
     Step {
         /// The node.
         node: String,
@@ -92,9 +114,12 @@ pub enum Fact {
         node: String,
         /// The outcome from now on.
         outcome: Outcome,
-        /// From the start of suspend until the last affected actor could run, in microseconds.
+        /// From the start of suspend until the last affected actor could run, in microseconds; with prepared, what it would be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pause_us: Option<u64>,
+        /// How long each phase of its upgrade took, in microseconds on the node's clock.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<(Phase, u64)>,
         /// Why, when it is not what was wanted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
@@ -109,17 +134,15 @@ pub enum Fact {
         /// What.
         cause: Cause,
     },
-    /// The verdict of a gate.
+    /// The verdict of a gate, when it is not the one before.
     Gate {
         /// Counts from 1.
         wave: u32,
-        /// False: the rollout is rolled back.
-        passed: bool,
+        /// The verdict, and why.
+        #[serde(flatten)]
+        verdict: Verdict,
         /// Of the patched modules since resume, all nodes of the wave together.
         health: Health,
-        /// What was over its bound, one sentence each.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        reasons: Vec<String>,
     },
     /// The last event of a process that ran the rollout to an end.
     Ended(Box<Summary>),
@@ -139,6 +162,9 @@ pub struct Planned {
     pub to: String,
     /// Digest of the patch's manifest.
     pub patch: String,
+    /// Digests of the manifests of the patches that may stand on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<String>,
     /// Digest of the policy.
     pub policy: String,
     /// Which nodes were asked for.
@@ -149,6 +175,27 @@ pub struct Planned {
     pub owner: Owner,
     /// Names of the nodes of each wave.
     pub waves: Vec<Vec<String>>,
+    /// How long each wave bakes, in milliseconds.
+    #[serde(default)]
+    pub bakes_ms: Vec<u64>,
+    /// In lockstep, how many nodes each batch of each wave has; empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<Vec<u32>>,
+    /// The nodes with which the gate of each wave compares it; empty: no gate compares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<Vec<String>>,
+    /// Stage and prepare alone: nothing is suspended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub prepare_only: bool,
+    /// The rollout whose nodes this one may take over; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub supersedes: String,
+    /// How long a gate may have too little data before the rollout pauses, in milliseconds.
+    #[serde(default)]
+    pub gate_ms: u64,
+    /// How long after its success the rollout can be rolled back, in milliseconds.
+    #[serde(default)]
+    pub rollback_until_ms: u64,
     /// How the nodes are reached.
     pub nodes: Vec<Place>,
 }
@@ -251,8 +298,9 @@ pub struct Health {
     pub pauses: Pauses,
 }
 
-impl From<Health> for Counts {
-    fn from(health: Health) -> Self {
+impl From<&pb::Health> for Health {
+    fn from(health: &pb::Health) -> Self {
+        let pauses = health.pauses.as_ref();
         Self {
             events: health.events,
             traps: health.traps,
@@ -260,7 +308,9 @@ impl From<Health> for Counts {
             restarts: health.restarts,
             parked: health.parked,
             ended: health.ended,
-            ..Self::default()
+            pauses: pauses
+                .map(|pauses| Pauses::new(pauses.max_us, &pauses.buckets))
+                .unwrap_or_default(),
         }
     }
 }
@@ -286,6 +336,9 @@ pub struct Summary {
     pub exit: Exit,
     /// Nodes by outcome; outcomes without nodes are absent.
     pub outcomes: std::collections::BTreeMap<Outcome, u64>,
+    /// The longest time in which a batch in lockstep ran both versions, in milliseconds; absent when none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed_ms: Option<u64>,
     /// Pauses of the nodes that reached resume, in milliseconds; absent when none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ms: Option<PauseMs>,
@@ -302,6 +355,18 @@ pub struct PauseMs {
     pub p99: f64,
     /// No node paused longer.
     pub max: f64,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -322,6 +387,7 @@ mod tests {
             node: "web1".into(),
             outcome: Outcome::InProbation,
             pause_us: Some(740),
+            steps: vec![(Phase::Suspend, 90)],
             cause: None,
             rollback: None,
         };
@@ -332,7 +398,7 @@ mod tests {
             fact,
         };
         let text = serde_json::to_string(&event).unwrap();
-        insta::assert_snapshot!(text, @r#"{"rollout":"20261121-abc","seq":7,"time_ms":1,"event":"node","node":"web1","outcome":"in_probation","pause_us":740}"#);
+        insta::assert_snapshot!(text, @r#"{"rollout":"20261121-abc","seq":7,"time_ms":1,"event":"node","node":"web1","outcome":"in_probation","pause_us":740,"steps":[["suspend",90]]}"#);
         assert_eq!(read(&text), event);
     }
 

@@ -19,7 +19,7 @@ pub const DOUBTS: f64 = 0.05;
 const LATENCY_UNIT: u64 = 64;
 
 /// What the gates of a wave say. Reasons are sentences, for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "verdict", content = "reasons")]
 pub enum Verdict {
     /// The wave may be confirmed.

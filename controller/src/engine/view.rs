@@ -7,8 +7,9 @@ use crate::engine::control::Verb;
 use crate::engine::event::{
     Cause, Event, Fact, Health, Owner, PauseMs, Planned, RollbackCounts, Summary,
 };
+use crate::engine::gate::Verdict;
 use crate::engine::pauses::Pauses;
-use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
+use crate::engine::words::{Barrier, Outcome, Phase, RolloutState, WaveStage};
 use crate::exit::Exit;
 
 /// A rollout so far.
@@ -32,6 +33,8 @@ pub struct View {
     pub troubles: Vec<(String, Cause)>,
     /// A person asked for the rollback that is under way or done.
     pub requested: bool,
+    /// The longest time in which a batch in lockstep ran both versions, in milliseconds.
+    pub mixed_ms: Option<u64>,
     /// The number of the last event.
     pub seq: u64,
     /// When the first event was, in milliseconds since 1970.
@@ -41,6 +44,7 @@ pub struct View {
     /// How it ended, when it did.
     pub summary: Option<Summary>,
     index: HashMap<String, usize>,
+    counts: BTreeMap<Outcome, u64>,
 }
 
 /// A wave so far.
@@ -54,8 +58,14 @@ pub struct WaveView {
     pub bake_ms: u64,
     /// When it went over to its stage.
     pub since_ms: u64,
-    /// The verdict of its gate, when there is one.
-    pub gate: Option<(bool, Health)>,
+    /// The last verdict of its gate, when there is one.
+    pub gate: Option<(Verdict, Health)>,
+    /// Its nodes, by index, in the order in which they are started.
+    pub members: Vec<usize>,
+    /// In lockstep, how many nodes each batch has.
+    pub batches: Vec<u32>,
+    /// In lockstep, what was opened last, and for which batch, from 1.
+    pub batch: Option<(u32, Barrier)>,
 }
 
 /// A node so far.
@@ -92,8 +102,10 @@ impl Default for View {
             seq: 0,
             started_ms: 0,
             last_ms: 0,
+            mixed_ms: None,
             summary: None,
             index: HashMap::new(),
+            counts: BTreeMap::new(),
         }
     }
 }
@@ -123,20 +135,25 @@ impl View {
             Fact::Control {
                 request,
                 refused: None,
-            } => self.requested |= request.verb == Verb::Rollback,
-            Fact::State { state, reason } => (self.state, self.reason) = (*state, reason.clone()),
+            } => self.control(&request.verb),
+            Fact::State { state, reason } => self.state(*state, reason),
             Fact::Wave {
                 wave,
                 stage,
                 bake_ms,
                 ..
+            } => self.stage(*wave, *stage, *bake_ms, event.time_ms),
+            Fact::Batch {
+                wave,
+                batch,
+                barrier,
+                mixed_ms,
+                ..
             } => {
-                if let Some(wave) = self.wave(*wave) {
-                    (wave.stage, wave.since_ms) = (Some(*stage), event.time_ms);
-                    wave.bake_ms = wave.bake_ms.max(*bake_ms);
-                }
+                self.mixed_ms = self.mixed_ms.max(*mixed_ms);
+                self.batch(*wave, *batch, *barrier);
             }
-            Fact::Ask { node, phase } => {
+            Fact::Ask { node, phase, .. } => {
                 if let Some(node) = self.node_mut(node) {
                     node.asked = Some(*phase);
                 }
@@ -147,9 +164,11 @@ impl View {
                 pause_us,
                 cause,
                 rollback,
+                ..
             } => {
-                if let Some(node) = self.node_mut(node) {
-                    node.outcome = *outcome;
+                if let Some(index) = self.index.get(node).copied() {
+                    self.set(index, *outcome);
+                    let node = &mut self.nodes[index];
                     node.asked = None;
                     node.pause_us = pause_us.or(node.pause_us);
                     // The reason of a rollback stays visible when the rollback itself needs none.
@@ -160,12 +179,11 @@ impl View {
             Fact::Trouble { node, cause } => self.troubles.push((node.clone(), cause.clone())),
             Fact::Gate {
                 wave,
-                passed,
+                verdict,
                 health,
-                ..
             } => {
                 if let Some(wave) = self.wave(*wave) {
-                    wave.gate = Some((*passed, *health));
+                    wave.gate = Some((verdict.clone(), *health));
                 }
             }
             Fact::Ended(summary) => self.summary = Some((**summary).clone()),
@@ -190,25 +208,138 @@ impl View {
             .enumerate()
             .map(|(index, node)| (node.name.clone(), index))
             .collect();
-        for (number, names) in (1..).zip(&planned.waves) {
-            // A plan's nodes fit 32 bits.
-            let nodes = names.len() as u32;
-            self.waves.push(WaveView {
-                nodes,
-                stage: None,
-                bake_ms: 0,
-                since_ms: 0,
-                gate: None,
-            });
-            for name in names {
-                if let Some(node) = self.node_mut(name) {
-                    node.wave = Some(number);
-                }
-            }
+        let mut batches = planned.batches.iter().cloned();
+        for names in &planned.waves {
+            let members = names
+                .iter()
+                .filter_map(|name| self.index.get(name).copied());
+            let members = members.collect();
+            self.add_wave(members, batches.next().unwrap_or_default());
         }
+        self.counts = BTreeMap::from([(Outcome::Pending, self.nodes.len() as u64)]);
         self.owner = Some(planned.owner.clone());
         self.epoch = 1;
         self.planned = Some(planned.clone());
+    }
+
+    fn add_wave(&mut self, members: Vec<usize>, batches: Vec<u32>) {
+        // A plan's waves and nodes fit 32 bits.
+        let number = self.waves.len() as u32 + 1;
+        for node in &members {
+            self.nodes[*node].wave = Some(number);
+        }
+        self.waves.push(WaveView {
+            nodes: members.len() as u32,
+            stage: None,
+            bake_ms: 0,
+            since_ms: 0,
+            gate: None,
+            members,
+            batches,
+            batch: None,
+        });
+    }
+
+    fn control(&mut self, verb: &Verb) {
+        match verb {
+            Verb::Rollback => self.requested = true,
+            Verb::Abort { keep } => {
+                let phase = if *keep {
+                    Phase::Confirm
+                } else {
+                    Phase::Rollback
+                };
+                self.ask_all(Outcome::InProbation, phase);
+            }
+            Verb::RetryFailed => {
+                let failed = |node: &usize| {
+                    let node = &self.nodes[*node];
+                    node.asked.is_none() && node.outcome.is_retried()
+                };
+                let nodes: Vec<usize> = (0..self.nodes.len()).filter(failed).collect();
+                for node in &nodes {
+                    self.set(*node, Outcome::Pending);
+                    (self.nodes[*node].cause, self.nodes[*node].rollback) = (None, None);
+                }
+                let batched = self.waves.iter().any(|wave| !wave.batches.is_empty());
+                let batches = batched.then(|| nodes.len() as u32);
+                self.add_wave(nodes, batches.into_iter().collect());
+                self.summary = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn state(&mut self, state: RolloutState, reason: &str) {
+        (self.state, self.reason) = (state, reason.to_owned());
+        if state == RolloutState::RollingBack {
+            self.summary = None;
+            for (node, _) in self.changed() {
+                let node = &mut self.nodes[node];
+                // Those that were asked something else answer that first.
+                if !matches!(node.asked, Some(Phase::Upgrade | Phase::Confirm)) {
+                    node.asked = Some(Phase::Rollback);
+                }
+            }
+        } else if state.is_final() {
+            for node in &mut self.nodes {
+                node.asked = None;
+            }
+        }
+    }
+
+    fn stage(&mut self, wave: u32, stage: WaveStage, bake_ms: u64, time_ms: u64) {
+        match stage {
+            WaveStage::Confirming => self.ask_all(Outcome::InProbation, Phase::Confirm),
+            WaveStage::Finishing => self.ask_all(Outcome::Confirmed, Phase::Finish),
+            _ => {}
+        }
+        if let Some(wave) = self.wave(wave) {
+            (wave.stage, wave.since_ms) = (Some(stage), time_ms);
+            wave.bake_ms = wave.bake_ms.max(bake_ms);
+        }
+    }
+
+    fn batch(&mut self, wave: u32, batch: u32, barrier: Barrier) {
+        let Some(wave) = self.wave(wave) else {
+            return;
+        };
+        wave.batch = Some((batch, barrier));
+        let index = (batch as usize).saturating_sub(1);
+        let before: u32 = wave.batches.iter().take(index).sum();
+        let size = wave.batches.get(index).copied().unwrap_or(0);
+        let members = wave.members.iter().skip(before as usize);
+        let members: Vec<usize> = members.take(size as usize).copied().collect();
+        for node in members {
+            let node = &mut self.nodes[node];
+            match barrier {
+                Barrier::Prepare => node.asked = Some(Phase::Upgrade),
+                Barrier::Aborted if node.outcome == Outcome::InProbation => {
+                    node.asked = Some(Phase::Rollback);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Asks every node of an outcome that is not being put back.
+    fn ask_all(&mut self, outcome: Outcome, phase: Phase) {
+        for node in &mut self.nodes {
+            if node.outcome == outcome && node.asked != Some(Phase::Rollback) {
+                node.asked = Some(phase);
+            }
+        }
+    }
+
+    fn set(&mut self, node: usize, outcome: Outcome) {
+        let former = std::mem::replace(&mut self.nodes[node].outcome, outcome);
+        if let Some(count) = self.counts.get_mut(&former) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&former);
+            }
+        }
+        *self.counts.entry(outcome).or_insert(0) += 1;
     }
 
     fn wave(&mut self, number: u32) -> Option<&mut WaveView> {
@@ -225,14 +356,10 @@ impl View {
         self.index.get(name).map(|index| &mut self.nodes[*index])
     }
 
-    /// How many nodes have each outcome.
+    /// How many nodes have each outcome; those that no node has are absent.
     #[must_use]
-    pub fn outcomes(&self) -> BTreeMap<Outcome, u64> {
-        let mut counts = BTreeMap::new();
-        for node in &self.nodes {
-            *counts.entry(node.outcome).or_insert(0) += 1;
-        }
-        counts
+    pub fn outcomes(&self) -> &BTreeMap<Outcome, u64> {
+        &self.counts
     }
 
     /// Nodes that run the new code or may run it, by index, and whether it is certain: what a rollback has to put back.
@@ -267,7 +394,7 @@ impl View {
     /// The exit code of a process that stops here.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        Exit::of(self.state, &self.outcomes(), self.requested)
+        Exit::of(self.state, &self.counts, self.requested)
     }
 
     /// Percentiles of the pauses.
@@ -295,7 +422,7 @@ impl View {
     #[must_use]
     pub fn actor_pauses(&self) -> Pauses {
         let mut all = Pauses::default();
-        for (_, health) in self.waves.iter().filter_map(|wave| wave.gate) {
+        for (_, health) in self.waves.iter().filter_map(|wave| wave.gate.as_ref()) {
             all += health.pauses;
         }
         all
@@ -307,7 +434,8 @@ impl View {
         Summary {
             state: self.state,
             exit: self.exit(),
-            outcomes: self.outcomes(),
+            outcomes: self.counts.clone(),
+            mixed_ms: self.mixed_ms,
             pause_ms: self.pauses(),
             duration_ms: self.last_ms.saturating_sub(self.started_ms),
         }

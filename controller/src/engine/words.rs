@@ -93,6 +93,8 @@ words! {
         AlreadyCurrent = "already_current",
         /// Ran the new code, and runs the old again.
         RolledBack = "rolled_back",
+        /// Would take the new code: it was prepared as far as that goes without stopping anything, and nothing changed.
+        Prepared = "prepared",
         /// Failed before anything changed.
         Untouched = "untouched",
         /// Said no before it did anything.
@@ -112,9 +114,10 @@ words! {
 
 impl Outcome {
     /// All outcomes, in the order in which summaries list them.
-    pub const ALL: [Outcome; 12] = [
+    pub const ALL: [Outcome; 13] = [
         Self::Confirmed,
         Self::AlreadyCurrent,
+        Self::Prepared,
         Self::InProbation,
         Self::Pending,
         Self::RolledBack,
@@ -138,6 +141,17 @@ impl Outcome {
                 | Self::RollbackFailed
                 | Self::Superseded
                 | Self::Unrecognised
+        )
+    }
+}
+
+impl Outcome {
+    /// Whether a retry takes the node up again, in a rollout that does not go back.
+    #[must_use]
+    pub fn is_retried(self) -> bool {
+        matches!(
+            self,
+            Self::Untouched | Self::Refused | Self::Unreachable | Self::Unknown | Self::RolledBack
         )
     }
 }
@@ -197,8 +211,41 @@ words! {
         Gate = "gate",
         /// Its nodes make the new code permanent.
         Confirming = "confirming",
+        /// All confirmed nodes of the rollout drop the old code.
+        Finishing = "finishing",
         /// All of that is over.
         Done = "done",
+    }
+}
+
+words! {
+    /// Where the nodes of a batch that goes in lockstep wait for one another.
+    Barrier {
+        /// The patch is brought, and states are migrated as copies.
+        Prepare = "prepare",
+        /// Affected actors stop.
+        Suspend = "suspend",
+        /// The new modules become current, and what changed since prepare is migrated.
+        Migrate = "migrate",
+        /// The actors run, on the new code.
+        Resume = "resume",
+        /// All of that is over.
+        Done = "done",
+        /// A node failed or was late: those before resume are aborted, those after it are put back.
+        Aborted = "aborted",
+    }
+}
+
+impl Barrier {
+    /// The one that is opened when every node of the batch is through this one.
+    #[must_use]
+    pub fn next(self) -> Barrier {
+        match self {
+            Self::Prepare => Self::Suspend,
+            Self::Suspend => Self::Migrate,
+            Self::Migrate => Self::Resume,
+            _ => Self::Done,
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::io::Write;
 
 use crate::engine::Reporter;
 use crate::engine::event::{Event, Fact};
+use crate::engine::gate::Verdict;
 use crate::engine::view::View;
-use crate::engine::words::{Outcome, Phase, RolloutState, WaveStage};
+use crate::engine::words::{Barrier, Outcome, Phase, RolloutState, WaveStage};
 use crate::output::{count, duration};
 
 /// Failures of one phase and code that are shown as they happen; the summary folds them all.
@@ -92,24 +93,43 @@ impl Sayer {
             }
             Fact::Gate {
                 wave,
-                passed: true,
+                verdict,
                 health,
-                ..
-            } => Some(format!(
-                "wave {wave}/{}: gate passed after {}",
-                view.waves.len(),
-                count(health.events, "event")
-            )),
-            Fact::Gate {
+            } => {
+                let wave = format!("wave {wave}/{}", view.waves.len());
+                Some(match verdict {
+                    Verdict::Pass => {
+                        let events = count(health.events, "event");
+                        format!("{wave}: gate passed after {events}")
+                    }
+                    Verdict::Trip(reasons) => {
+                        format!("{wave}: gate tripped: {}", reasons.join("; "))
+                    }
+                    Verdict::Inconclusive(reasons) => {
+                        format!("{wave}: gate has too little data: {}", reasons.join("; "))
+                    }
+                })
+            }
+            Fact::Batch {
                 wave,
-                passed: false,
-                reasons,
-                ..
-            } => Some(format!(
-                "wave {wave}/{}: gate tripped: {}",
-                view.waves.len(),
-                reasons.join("; ")
-            )),
+                batch,
+                barrier,
+                nodes,
+                mixed_ms,
+                reason,
+            } => {
+                let nodes = count(*nodes, "node");
+                let batch = format!("wave {wave}/{}: batch {batch}", view.waves.len());
+                Some(match (barrier, mixed_ms) {
+                    (Barrier::Done, Some(mixed)) => {
+                        format!(
+                            "{batch}: {nodes} on the new code; both versions ran for {mixed} ms at most"
+                        )
+                    }
+                    (Barrier::Aborted, _) => format!("{batch}: aborted on {nodes}: {reason}"),
+                    (barrier, _) => format!("{batch}: {barrier}, {nodes}"),
+                })
+            }
             Fact::Node {
                 node,
                 outcome,

@@ -270,12 +270,8 @@ pub fn json(answer: &pb::SysResponse) -> Value {
     add("module", answer.module.as_ref().map(module_json));
     let affected = |done: &pb::SysAffected| json!({"actors": done.actors, "gone": done.gone});
     add("affected", answer.affected.as_ref().map(affected));
-    let held = |held: &pb::ActorFailure| {
-        json!({"pid": held.pid, "name": held.name, "module": held.module, "reason": held.reason})
-    };
-    let caught = |caught: &pb::CaughtUp| {
-        json!({"updated": caught.updated, "held": caught.held.iter().map(held).collect::<Vec<_>>()})
-    };
+    let held = |held: &pb::ActorFailure| json!({"pid": held.pid, "name": held.name, "module": held.module, "reason": held.reason});
+    let caught = |caught: &pb::CaughtUp| json!({"updated": caught.updated, "held": caught.held.iter().map(held).collect::<Vec<_>>()});
     add("caught_up", answer.caught_up.as_ref().map(caught));
     let counts = |counts: &pb::SysCounts| {
         json!({

@@ -132,7 +132,7 @@ impl Default for Policy {
                 Measure::Ended,
             ]
             .map(|measure| Gate::from((measure, Bound::Count(0))))
-                .to_vec(),
+            .to_vec(),
             on_failure: OnFailure::Rollback,
             on_down_failure: OnDownFailure::Hold,
             mode: Mode::Free,

@@ -89,7 +89,9 @@ impl Future for Call {
             Sent::Waiting(answer, pump) => (answer, pump),
             // Polled again after it ended, a future may do anything.
             Sent::Failed(error) => {
-                let error = error.take().map_or("the call has ended".into(), BoxError::from);
+                let error = error
+                    .take()
+                    .map_or("the call has ended".into(), BoxError::from);
                 return Poll::Ready(Err(error));
             }
         };

@@ -91,7 +91,10 @@ pub trait Agent: Send + Sync + 'static {
         request: pb::ConfirmRequest,
     ) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>>;
     /// What runs on the node, and what became of one order there.
-    fn describe_order(&self, key: pb::Key) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>>;
+    fn describe_order(
+        &self,
+        key: pb::Key,
+    ) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>>;
     /// The same, and what the modules measured, where nodes measure something.
     fn measure(&self, key: pb::Key) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
         self.describe_order(key)

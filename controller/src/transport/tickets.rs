@@ -20,7 +20,9 @@ const AGE: Duration = Duration::from_secs(3600);
 pub struct Tickets(Mutex<HashMap<ServerName<'static>, (Instant, Tls13ClientSessionValue)>>);
 
 impl Tickets {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ServerName<'static>, (Instant, Tls13ClientSessionValue)>> {
+    fn lock(
+        &self,
+    ) -> MutexGuard<'_, HashMap<ServerName<'static>, (Instant, Tls13ClientSessionValue)>> {
         // Every step with the map leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

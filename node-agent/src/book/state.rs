@@ -391,8 +391,9 @@ impl State {
             } => {
                 self.staged.retain(|patch, _| !patches.contains(patch));
                 for record in &mut self.records {
-                    let leads_to =
-                        |span: &Arc<Span>| record.stand == Stand::Finished && span.from.digest == *release;
+                    let leads_to = |span: &Arc<Span>| {
+                        record.stand == Stand::Finished && span.from.digest == *release
+                    };
                     if record.span.as_ref().is_some_and(leads_to) {
                         Arc::make_mut(record).removed = true;
                     }

@@ -114,7 +114,9 @@ fn down(rollout: &str) -> Vec<Entry> {
 }
 
 fn open(disk: &Volatile) -> Book {
-    Book::open(Box::new(disk.clone()), Arc::new(Machine)).unwrap().0
+    Book::open(Box::new(disk.clone()), Arc::new(Machine))
+        .unwrap()
+        .0
 }
 
 fn permanent(book: &Book) -> Option<String> {

@@ -233,7 +233,9 @@ pub enum Error {
     },
 
     /// A node in probation heard nothing in time, and goes back to what ran before.
-    #[error("no confirm and no renewal of rollout {rollout} came within {lease_ms} ms: the node rolls back by itself")]
+    #[error(
+        "no confirm and no renewal of rollout {rollout} came within {lease_ms} ms: the node rolls back by itself"
+    )]
     LeaseExpired {
         /// The rollout.
         rollout: String,

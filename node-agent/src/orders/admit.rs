@@ -84,7 +84,8 @@ impl Agent {
         let plain = |error| (error, Vec::new());
         let state = self.book.state();
         let Some(holder) = state.holder().filter(|holder| {
-            params.supersede.as_ref() == Some(&holder.key.rollout) && holder.key.rollout != key.rollout
+            params.supersede.as_ref() == Some(&holder.key.rollout)
+                && holder.key.rollout != key.rollout
         }) else {
             return Ok(None);
         };
@@ -148,7 +149,8 @@ impl Agent {
         let signatures: Vec<String> =
             serde_json::from_slice(&self.store.read(signatures)?).map_err(|_| not_staged())?;
         let what = format!("patch {}", patch.short());
-        let signers = self.trust
+        let signers = self
+            .trust
             .verify(&what, &bytes, &signatures, self.clock.wall())?;
         Ok((
             Manifest::parse(&bytes).map_err(Error::patch(what))?,

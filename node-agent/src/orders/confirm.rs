@@ -32,13 +32,15 @@ impl Agent {
         match &record.stand {
             Stand::Probation => {
                 self.check_lease(key)?;
-                self.book.decide(|state| still_in_probation(state, key).map(|()| {
-                    Some(Entry::Confirming {
-                        key: key.clone(),
-                        order: order.clone(),
-                        reason: reason.to_owned(),
+                self.book.decide(|state| {
+                    still_in_probation(state, key).map(|()| {
+                        Some(Entry::Confirming {
+                            key: key.clone(),
+                            order: order.clone(),
+                            reason: reason.to_owned(),
+                        })
                     })
-                }))?;
+                })?;
                 self.tell_target(key, record)?;
             }
             Stand::Confirming => self.tell_target(key, record)?,
@@ -49,7 +51,9 @@ impl Agent {
             | Stand::RollingBack(_)
             | Stand::RolledBack(..)
             | Stand::Aborted(_) => {
-                return Err(ended_by(record).unwrap_or_else(|| wrong_state(key, record, "be confirmed")));
+                return Err(
+                    ended_by(record).unwrap_or_else(|| wrong_state(key, record, "be confirmed"))
+                );
             }
         }
         if finish {
@@ -152,7 +156,9 @@ pub(crate) fn ended_by(record: &Record) -> Option<Error> {
 
 /// What the confirm is decided by, in one step with its entry: a lease that ran out may have been written first.
 fn still_in_probation(state: &State, key: &Key) -> Result<(), Error> {
-    let record = state.record(key).filter(|record| record.stand == Stand::Probation);
+    let record = state
+        .record(key)
+        .filter(|record| record.stand == Stand::Probation);
     match record {
         Some(record) => ended_by(record).map_or(Ok(()), Err),
         None => Err(Error::UnknownRollout {

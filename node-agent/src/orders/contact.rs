@@ -5,15 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    agent::Agent,
-    book::Stand,
-    error::Error,
-    journal::Entry,
-    key::Key,
-    lease::OnLostContact,
-    orders::RollbackParams,
-    transaction::Transaction,
-    work,
+    agent::Agent, book::Stand, error::Error, journal::Entry, key::Key, lease::OnLostContact,
+    orders::RollbackParams, transaction::Transaction, work,
 };
 
 /// How long after a rollback that failed the next one is tried; twice as long each time, up to the second value.
@@ -45,7 +38,9 @@ pub(crate) async fn probation(agent: Arc<Agent>, transaction: Arc<Transaction>) 
                     error.chain()
                 );
                 tracing::error!(key = %transaction.key, text);
-                agent.events.add("lease", text, Some(&transaction.key), None);
+                agent
+                    .events
+                    .add("lease", text, Some(&transaction.key), None);
                 tokio::select! {
                     () = agent.stopped() => return,
                     () = transaction.lease.contact() => {}
@@ -115,7 +110,11 @@ impl Agent {
         if hold {
             return Ok(());
         }
-        let order = self.book.state().record(key).map(|record| record.order.clone());
+        let order = self
+            .book
+            .state()
+            .record(key)
+            .map(|record| record.order.clone());
         let order = crate::journal::OrderNote {
             peer: "the agent itself".to_owned(),
             ..order.unwrap_or_default()

@@ -80,15 +80,16 @@ impl Agent {
 
     fn kept(&self, state: &State) -> Vec<Kept> {
         let mut kept: Vec<Kept> = Vec::new();
-        let mut add = |release: Arc<NamedRelease>, state, patch: Option<Digest>| {
-            match kept.iter_mut().find(|kept| kept.release.digest == release.digest) {
-                Some(known) => known.patches.extend(patch),
-                None => kept.push(Kept {
-                    release,
-                    state,
-                    patches: patch.into_iter().collect(),
-                }),
-            }
+        let mut add = |release: Arc<NamedRelease>, state, patch: Option<Digest>| match kept
+            .iter_mut()
+            .find(|kept| kept.release.digest == release.digest)
+        {
+            Some(known) => known.patches.extend(patch),
+            None => kept.push(Kept {
+                release,
+                state,
+                patches: patch.into_iter().collect(),
+            }),
         };
         if let Some(permanent) = &state.permanent {
             add(permanent.clone(), pb::ReleaseState::Permanent, None);

@@ -10,16 +10,11 @@ mod upgrade;
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
-use midflight_proto::peer::{Peer, Right};
 use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgent};
+use midflight_proto::peer::{Peer, Right};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use crate::{
-    agent::Agent,
-    error::Error,
-    key::Key,
-    work,
-};
+use crate::{agent::Agent, error::Error, key::Key, work};
 
 /// A stream of answers.
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -3,12 +3,18 @@
 
 use std::time::Duration;
 
-use midflight_proto::peer::Peer;
 use midflight_proto::agent::v1 as pb;
+use midflight_proto::peer::Peer;
 use tonic::Status;
 
 use super::Service;
-use crate::{error::Error, journal::OrderNote, key::Key, orders::{PAUSE_BUDGET, RollbackParams}, target::OnDownFailure};
+use crate::{
+    error::Error,
+    journal::OrderNote,
+    key::Key,
+    orders::{PAUSE_BUDGET, RollbackParams},
+    target::OnDownFailure,
+};
 
 impl Service {
     pub(super) async fn confirm_order(
@@ -35,10 +41,12 @@ impl Service {
                     .map(|record| record.stand.clone())
             };
             let before = stand(agent);
-            agent.confirm(&key, request.finish, &order, &reason).map_err(|error| {
-                agent.refuse("confirm", Some(&key), &peer, Vec::new(), &error);
-                error.status(phase, stand(agent) != before)
-            })
+            agent
+                .confirm(&key, request.finish, &order, &reason)
+                .map_err(|error| {
+                    agent.refuse("confirm", Some(&key), &peer, Vec::new(), &error);
+                    error.status(phase, stand(agent) != before)
+                })
         };
         self.blocking("confirm", work)
             .await
@@ -96,9 +104,9 @@ impl Service {
         let guard = self.agent.orders.clone().lock_owned().await;
         let (claim, by, asking) = (key.clone(), order.clone(), peer.clone());
         let allowed = move |agent: &std::sync::Arc<crate::agent::Agent>| {
-            agent
-                .check_claim(&claim, &by)
-                .inspect_err(|error| agent.refuse("rollback", Some(&claim), &asking, Vec::new(), error))
+            agent.check_claim(&claim, &by).inspect_err(|error| {
+                agent.refuse("rollback", Some(&claim), &asking, Vec::new(), error)
+            })
         };
         self.blocking("check of a rollback", allowed).await??;
         if let Some(transaction) = self.agent.transaction_of(&key) {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use midflight_patch::{Digest, Manifest, limits};
-use midflight_proto::peer::Peer;
 use midflight_proto::agent::v1::{self as pb, stage_request::Body};
+use midflight_proto::peer::Peer;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 

@@ -4,19 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use midflight_proto::peer::{Peer, Right};
 use midflight_proto::agent::v1::{
     self as pb,
     sys_request::{Actor, Op},
 };
+use midflight_proto::peer::{Peer, Right};
 
 use super::Service;
-use crate::{
-    agent::Agent,
-    config::Sys,
-    error::Error,
-    target::Who,
-};
+use crate::{agent::Agent, config::Sys, error::Error, target::Who};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);

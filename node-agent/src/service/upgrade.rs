@@ -5,8 +5,8 @@ use std::{collections::VecDeque, future, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use midflight_patch::{Digest, plan::MAX_PATCHES};
-use midflight_proto::peer::Peer;
 use midflight_proto::agent::v1::{self as pb, upgrade_request::Body};
+use midflight_proto::peer::Peer;
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -121,7 +121,11 @@ fn terms(lease_ms: u32, on_lost_contact: pb::OnLostContact) -> Result<Terms, Err
     }
     let default = Terms::default();
     Ok(Terms {
-        lease_ms: if lease_ms == 0 { default.lease_ms } else { lease_ms },
+        lease_ms: if lease_ms == 0 {
+            default.lease_ms
+        } else {
+            lease_ms
+        },
         on_lost_contact: match on_lost_contact {
             pb::OnLostContact::Hold => OnLostContact::Hold,
             pb::OnLostContact::Unspecified | pb::OnLostContact::Rollback => OnLostContact::Rollback,
@@ -339,7 +343,10 @@ impl Driver {
                 .abort(&self.agent, phase, &error, &self.steps);
         });
         if let Err(error) = work.await {
-            tracing::error!(error = error.chain(), "aborting a transaction ended in a panic");
+            tracing::error!(
+                error = error.chain(),
+                "aborting a transaction ended in a panic"
+            );
         }
     }
 }

@@ -200,7 +200,14 @@ mod tests {
 
     #[test]
     fn what_is_no_time_and_no_share_is_refused() {
-        for bad in ["5", "5h", "-1s", "20ms..5ms", "61m", "{median: 0ms, p99: 1s}"] {
+        for bad in [
+            "5",
+            "5h",
+            "-1s",
+            "20ms..5ms",
+            "61m",
+            "{median: 0ms, p99: 1s}",
+        ] {
             assert!(time(bad).is_err(), "{bad}");
         }
         for bad in ["5", "101%", "-1%", "x%"] {

@@ -219,7 +219,11 @@ fn bundle(vsn: u32, bytes: usize) -> Result<Bundle, Error> {
             blob: Digest::of(&component),
             size: component.len() as u64,
         }],
-        start: if from.is_none() { vec![start] } else { Vec::new() },
+        start: if from.is_none() {
+            vec![start]
+        } else {
+            Vec::new()
+        },
         applications: Vec::new(),
         listen: None,
         connect: None,

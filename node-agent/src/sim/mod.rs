@@ -92,7 +92,13 @@ impl Fleet {
         };
         let release = Arc::new(Verified::read(&release, &trust, SystemTime::now())?);
         let tls = serve::tls(folder.ca.clone())?;
-        let zones: Vec<_> = options.scenario.zones.iter().cloned().map(Arc::new).collect();
+        let zones: Vec<_> = options
+            .scenario
+            .zones
+            .iter()
+            .cloned()
+            .map(Arc::new)
+            .collect();
         let pool = Arc::new(Pool::default());
         let clock = Arc::new(OneClock::default());
         let digits = options.nodes.to_string().len().max(2);

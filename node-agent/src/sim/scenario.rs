@@ -146,7 +146,11 @@ impl Scenario {
                 return Err(wrong(1, 1, problem));
             }
             if scenario.zones[..index].iter().any(named) {
-                return Err(wrong(1, 1, format!("two zones have the name {}", zone.name)));
+                return Err(wrong(
+                    1,
+                    1,
+                    format!("two zones have the name {}", zone.name),
+                ));
             }
         }
         Ok(scenario)

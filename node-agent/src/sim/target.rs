@@ -130,19 +130,20 @@ impl Target for SimTarget {
         let (events, errors, traps) = counts(&self.script, &runs);
         let actors = actors(release);
         let modules = release.modules.len().max(1) as u64;
-        let module = |(name, module): (&ModuleName, &midflight_patch::ReleaseModule)| ModuleStatus {
-            name: name.clone(),
-            vsn: module.vsn.clone(),
-            blob: module.blob,
-            actors: actors / modules,
-            old_vsn: None,
-            actors_on_old: 0,
-            old_since: None,
-            events: events / modules,
-            traps: traps / modules,
-            errors: errors / modules,
-            restarts: 0,
-        };
+        let module =
+            |(name, module): (&ModuleName, &midflight_patch::ReleaseModule)| ModuleStatus {
+                name: name.clone(),
+                vsn: module.vsn.clone(),
+                blob: module.blob,
+                actors: actors / modules,
+                old_vsn: None,
+                actors_on_old: 0,
+                old_since: None,
+                events: events / modules,
+                traps: traps / modules,
+                errors: errors / modules,
+                restarts: 0,
+            };
         TargetStatus {
             modules: release.modules.iter().map(module).collect(),
             actors,
@@ -221,7 +222,11 @@ impl Upgrade for SimUpgrade {
                 module: self.to.name.clone(),
                 reason: "code_change failed".to_owned(),
             };
-            return Err(simulated("MF0308", "a state cannot be migrated", vec![actor]));
+            return Err(simulated(
+                "MF0308",
+                "a state cannot be migrated",
+                vec![actor],
+            ));
         }
         Ok(Prepared {
             actors: actors(&self.to),

@@ -20,7 +20,10 @@ async fn is_kept_out(pki: &Pki, address: SocketAddr, role: Option<&str>) -> bool
     match pki.client(address, role).await {
         Err(_) => true,
         Ok(mut client) => {
-            let status = client.describe(pb::DescribeRequest::default()).await.unwrap_err();
+            let status = client
+                .describe(pb::DescribeRequest::default())
+                .await
+                .unwrap_err();
             !matches!(status.code(), Code::Ok | Code::PermissionDenied)
         }
     }
@@ -296,7 +299,10 @@ async fn the_unix_socket_is_for_its_owner_and_serves_the_same() {
         .await
         .unwrap();
     let mut client = Client::new(channel);
-    client.describe(pb::DescribeRequest::default()).await.unwrap();
+    client
+        .describe(pb::DescribeRequest::default())
+        .await
+        .unwrap();
     let request = pb::ConfirmRequest {
         key: Some(key("r", &patch("1", "2"))),
         finish: false,

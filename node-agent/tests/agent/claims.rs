@@ -29,7 +29,11 @@ async fn rollback(
     Ok(answer.into_inner().outcome())
 }
 
-async fn renew(client: &mut Client, key: &pb::Key, epoch: u64) -> Result<pb::RenewResponse, Status> {
+async fn renew(
+    client: &mut Client,
+    key: &pb::Key,
+    epoch: u64,
+) -> Result<pb::RenewResponse, Status> {
     let request = pb::RenewRequest {
         key: Some(key.clone()),
         epoch,
@@ -73,23 +77,41 @@ async fn an_order_of_an_earlier_epoch_is_refused_and_told_who_took_over_also_aft
     );
 
     let (code, late) = failure(confirm(&mut client, &key, 1).await);
-    assert_eq!((code, late.code.as_str()), (Code::FailedPrecondition, "MF0441"));
+    assert_eq!(
+        (code, late.code.as_str()),
+        (Code::FailedPrecondition, "MF0441")
+    );
     assert!(late.refused && !late.changed);
-    assert!(late.what.contains("epoch 2") && late.what.contains("an order of controller"), "{late}");
-    assert_eq!(failure(rollback(&mut client, &key, 1).await).1.code, "MF0441");
+    assert!(
+        late.what.contains("epoch 2") && late.what.contains("an order of controller"),
+        "{late}"
+    );
+    assert_eq!(
+        failure(rollback(&mut client, &key, 1).await).1.code,
+        "MF0441"
+    );
     assert_eq!(failure(renew(&mut client, &key, 0).await).1.code, "MF0441");
     let mut signed = patch("1", "2");
     node.signers.sign(&mut signed, "ann");
     let stage = send(&mut client, vec![header(&key, &signed)]).await;
     assert_eq!(failure(stage).1.code, "MF0441");
-    let next = pb::Key { attempt: 2, ..key.clone() };
+    let next = pb::Key {
+        attempt: 2,
+        ..key.clone()
+    };
     let opened = Order::open(&mut client, &next).await;
     assert_eq!(failure(opened.map(|_| ())).1.code, "MF0441");
 
-    assert_eq!(confirm(&mut client, &key, 2).await.unwrap(), UpgradeState::Confirmed);
+    assert_eq!(
+        confirm(&mut client, &key, 2).await.unwrap(),
+        UpgradeState::Confirmed
+    );
     node.restart().await;
     let mut client = node.operator().await;
-    assert_eq!(failure(rollback(&mut client, &key, 1).await).1.code, "MF0441");
+    assert_eq!(
+        failure(rollback(&mut client, &key, 1).await).1.code,
+        "MF0441"
+    );
     assert_eq!(
         rollback(&mut client, &key, 3).await.unwrap(),
         RollbackOutcome::RolledBack
@@ -115,7 +137,11 @@ async fn a_later_process_that_takes_over_aborts_what_an_earlier_one_has_open() {
         epoch: 2,
         ..open(&key, "")
     };
-    let steps = Order::open_as(&mut client, open).await.unwrap().rest().await;
+    let steps = Order::open_as(&mut client, open)
+        .await
+        .unwrap()
+        .rest()
+        .await;
     assert_eq!(steps.last().unwrap().status(), StepStatus::Aborted);
 }
 
@@ -129,11 +155,16 @@ async fn another_rollout_takes_the_claim_only_if_it_names_the_one_that_has_it() 
         let opened = Order::open_as(&mut client, open(&second, named)).await;
         let (_, held) = failure(opened.map(|_| ()));
         assert_eq!(held.code, "MF0419");
-        assert!(held.what.contains("first") && held.what.contains("epoch 1"), "{held}");
+        assert!(
+            held.what.contains("first") && held.what.contains("epoch 1"),
+            "{held}"
+        );
     }
     assert_eq!(node.control.actors()[0], ("2".into(), 110));
 
-    let order = Order::open_as(&mut client, open(&second, "first")).await.unwrap();
+    let order = Order::open_as(&mut client, open(&second, "first"))
+        .await
+        .unwrap();
     assert_eq!(node.control.actors()[0], ("1".into(), 10));
     order.phases(&ALL).await;
     order.rest().await;
@@ -159,7 +190,9 @@ async fn a_confirmed_rollout_that_is_superseded_is_finished_and_built_upon() {
     let mut client = node.operator().await;
     confirm(&mut client, &first, 1).await.unwrap();
     let second = node.staged("second", &patch("2", "3")).await;
-    let order = Order::open_as(&mut client, open(&second, "first")).await.unwrap();
+    let order = Order::open_as(&mut client, open(&second, "first"))
+        .await
+        .unwrap();
     order.phases(&ALL).await;
     order.rest().await;
     let asked = node.described(Some(&first)).await.asked.unwrap();
@@ -176,7 +209,9 @@ async fn a_rollout_that_has_not_resumed_is_aborted_when_it_is_superseded() {
     let mut waiting = Order::open(&mut client, &first).await.unwrap();
     waiting.phases(&[Phase::Prepare]).await;
     waiting.until(Phase::Prepare, StepStatus::Done).await;
-    let order = Order::open_as(&mut client, open(&second, "first")).await.unwrap();
+    let order = Order::open_as(&mut client, open(&second, "first"))
+        .await
+        .unwrap();
     let aborted = waiting.rest().await;
     let why = aborted.last().unwrap().failure.clone().unwrap();
     assert!(why.what.contains("supersedes"), "{why}");

@@ -44,7 +44,10 @@ async fn a_node_that_hears_nothing_rolls_back_by_itself_and_says_why() {
     assert!(node.described(None).await.claims.is_empty());
 
     let mut client = node.operator().await;
-    assert_eq!(failure(client.confirm(confirm(&key)).await).1.code, "MF0445");
+    assert_eq!(
+        failure(client.confirm(confirm(&key)).await).1.code,
+        "MF0445"
+    );
     assert_eq!(failure(client.renew(renew(&key)).await).1.code, "MF0445");
     let request = pb::RollbackRequest {
         key: Some(key.clone()),
@@ -54,7 +57,10 @@ async fn a_node_that_hears_nothing_rolls_back_by_itself_and_says_why() {
     assert_eq!(answer.outcome(), RollbackOutcome::RolledBack);
     let steps = Order::open(&mut client, &key).await.unwrap().rest().await;
     let last = steps.last().unwrap();
-    assert_eq!((last.phase(), last.status()), (pb::Phase::Rollback, StepStatus::Done));
+    assert_eq!(
+        (last.phase(), last.status()),
+        (pb::Phase::Rollback, StepStatus::Done)
+    );
     assert_eq!(last.failure.as_ref().unwrap().code, "MF0445");
 
     let entries = journal(node.folder.path());
@@ -132,7 +138,10 @@ async fn whoever_watches_is_told_of_claims_and_of_a_lease_that_ran_out() {
             told.push(event.text);
         }
     }
-    assert!(told[0].contains("rollout r has the claim on app"), "{told:?}");
+    assert!(
+        told[0].contains("rollout r has the claim on app"),
+        "{told:?}"
+    );
     assert!(told[1].contains("the node rolls back"), "{told:?}");
 }
 

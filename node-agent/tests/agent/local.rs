@@ -20,8 +20,18 @@ struct Rollback {
 
 fn words<'a>(node: &Node, more: &'a [&'a str]) -> Vec<String> {
     let config = node.path("agent.yaml").display().to_string();
-    let given = ["order", "--config", &config, "--reason", "the controller is gone"];
-    given.iter().chain(more).map(|word| (*word).to_owned()).collect()
+    let given = [
+        "order",
+        "--config",
+        &config,
+        "--reason",
+        "the controller is gone",
+    ];
+    given
+        .iter()
+        .chain(more)
+        .map(|word| (*word).to_owned())
+        .collect()
 }
 
 async fn confirm(node: &Node, more: &[&str]) -> Result<String, midflight_agent::Error> {
@@ -33,16 +43,29 @@ async fn rollback(node: &Node, more: &[&str]) -> Result<String, midflight_agent:
 }
 
 #[tokio::test]
-async fn a_rollout_in_probation_can_be_rolled_back_on_the_node_itself_and_the_journal_says_by_whom() {
+async fn a_rollout_in_probation_can_be_rolled_back_on_the_node_itself_and_the_journal_says_by_whom()
+{
     let node = Node::start().await;
     let key = node.upgraded("r", &patch("1", "2")).await;
     let text = rollback(&node, &[]).await.unwrap();
-    assert!(text.contains("node web1.eu: rollout r (attempt 1, epoch 1), 1 to 2, was in probation"), "{text}");
-    assert!(text.contains("rolled back: 1 runs and is permanent. 3 actors"), "{text}");
+    assert!(
+        text.contains("node web1.eu: rollout r (attempt 1, epoch 1), 1 to 2, was in probation"),
+        "{text}"
+    );
+    assert!(
+        text.contains("rolled back: 1 runs and is permanent. 3 actors"),
+        "{text}"
+    );
     let entries = journal(node.folder.path());
-    let back = entries.iter().find(|entry| entry["kind"] == "rolling_back").unwrap();
+    let back = entries
+        .iter()
+        .find(|entry| entry["kind"] == "rolling_back")
+        .unwrap();
     assert_eq!(back["reason"], "the controller is gone");
-    assert!(back["order"]["peer"].as_str().unwrap().starts_with("uid "), "{back}");
+    assert!(
+        back["order"]["peer"].as_str().unwrap().starts_with("uid "),
+        "{back}"
+    );
     // A controller that comes back is told.
     let request = pb::ConfirmRequest {
         key: Some(key),
@@ -59,7 +82,10 @@ async fn a_confirm_on_the_node_itself_makes_it_permanent_and_can_end_the_claim()
     let other = confirm(&node, &["--rollout", "another"]).await.unwrap_err();
     assert_eq!(other.code(), "MF0447");
     let text = confirm(&node, &["--rollout", "r"]).await.unwrap();
-    assert!(text.contains("confirmed: 2 is permanent; 2 parked actors crashed"), "{text}");
+    assert!(
+        text.contains("confirmed: 2 is permanent; 2 parked actors crashed"),
+        "{text}"
+    );
     assert!(text.contains("still has its claim"), "{text}");
     let text = confirm(&node, &["--finish"]).await.unwrap();
     assert!(text.contains("the claim has ended"), "{text}");

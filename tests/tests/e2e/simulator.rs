@@ -21,8 +21,21 @@ impl Sim {
         fs::write(dir.path().join("scenario.yaml"), scenario).expect("a file can be written");
         // Beside other tests' fleets, which listen on 7400 of other addresses.
         let mut child = Command::new(binary("midflight"))
-            .args(["sim", "--nodes", &nodes.to_string(), "--port", &port.to_string()])
-            .args(["--dir", ".", "--scenario", "scenario.yaml", "--events", "events.json"])
+            .args([
+                "sim",
+                "--nodes",
+                &nodes.to_string(),
+                "--port",
+                &port.to_string(),
+            ])
+            .args([
+                "--dir",
+                ".",
+                "--scenario",
+                "scenario.yaml",
+                "--events",
+                "events.json",
+            ])
             .args(["--die-with-parent", &std::process::id().to_string()])
             .current_dir(dir.path())
             .stderr(Stdio::piped())
@@ -99,7 +112,10 @@ fn a_patch_of_somebody_else_is_refused_by_simulated_nodes_too() {
     let done = sim.apply(&stranger.display().to_string(), POLICY);
     assert_eq!(done.status.code(), Some(2), "{done:?}");
     let events = sim.end();
-    assert!(events.iter().any(|event| event["kind"] == "refused"), "{events:?}");
+    assert!(
+        events.iter().any(|event| event["kind"] == "refused"),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -118,5 +134,9 @@ fn what_the_scenario_makes_fail_fails_and_silent_nodes_are_unreachable() {
     assert_eq!(done.status.code(), Some(2), "{done:?}");
     let out = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(out.contains("MF0308"), "{out}");
-    assert_eq!(out.matches("\"outcome\":\"unreachable\"").count(), 2, "{out}");
+    assert_eq!(
+        out.matches("\"outcome\":\"unreachable\"").count(),
+        2,
+        "{out}"
+    );
 }

@@ -97,7 +97,10 @@ fn sys_looks_at_actors_and_modules_and_changes_them() {
 #[test]
 fn actors_on_old_code_are_brought_to_the_current_by_catch_up() {
     let fleet = Fleet::start(1);
-    let file = format!("{}/../guest/out/counter_v2.wasm", env!("CARGO_MANIFEST_DIR"));
+    let file = format!(
+        "{}/../guest/out/counter_v2.wasm",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let patch = fleet.bundle(
         "drain",
         &format!(
@@ -111,7 +114,10 @@ fn actors_on_old_code_are_brought_to_the_current_by_catch_up() {
     let counter = |fleet: &Fleet| {
         let nodes = fleet.ok(&["nodes", "n1", "--output", "json"]).json();
         let modules = nodes["modules"].as_array().unwrap().clone();
-        modules.into_iter().find(|m| m["name"] == "counter").unwrap()
+        modules
+            .into_iter()
+            .find(|m| m["name"] == "counter")
+            .unwrap()
     };
     let old = counter(&fleet);
     assert_eq!(

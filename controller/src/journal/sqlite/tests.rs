@@ -192,11 +192,13 @@ async fn a_rollout_of_ten_thousand_nodes_costs() {
             0 => Fact::Ask {
                 node,
                 phase: Phase::Upgrade,
+                attempt: 1,
             },
             1 => Fact::Node {
                 node,
                 outcome: Outcome::InProbation,
                 pause_us: Some(n),
+                steps: Vec::new(),
                 cause: None,
                 rollback: None,
             },

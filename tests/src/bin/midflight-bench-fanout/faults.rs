@@ -38,7 +38,9 @@ fn halt(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
     let mut apply = sim.apply("patch-2.bundle", "all.yaml")?;
     measure(&mut apply)?;
     let out = fs::read_to_string(sim.folder().join("out.json"))?;
-    let events = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let events = out
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let halted = events
         .filter(|event| event["event"] == "state" && event["state"] == "rolling_back")
         .find_map(|event| event["time_ms"].as_u64())
@@ -48,7 +50,10 @@ fn halt(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
     let (mut late, mut resumed_late) = (0, 0);
     for line in sim.end()?.lines() {
         let event: Value = serde_json::from_str(line)?;
-        let (node, text) = (event["node"].to_string(), event["text"].as_str().unwrap_or_default());
+        let (node, text) = (
+            event["node"].to_string(),
+            event["text"].as_str().unwrap_or_default(),
+        );
         let at = event["clock_ns"].as_u64().unwrap_or(0) / 1_000_000;
         let after = at.saturating_sub(halted);
         if text.starts_with("aborting") || text.ends_with(" aborted") {
@@ -59,12 +64,22 @@ fn halt(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
             resumed_late = resumed_late.max(after);
         }
     }
-    let worst = told.values().max().copied().ok_or("no node was told to abort")?;
+    let worst = told
+        .values()
+        .max()
+        .copied()
+        .ok_or("no node was told to abort")?;
     eprintln!(
         "# halt: {} nodes aborted, the last order of an upgrade began {late} ms after the halt, the last resume was {resumed_late} ms after it",
         told.len()
     );
-    figure(figures, "halt_latency", "midflight", n, (worst as f64, "ms"));
+    figure(
+        figures,
+        "halt_latency",
+        "midflight",
+        n,
+        (worst as f64, "ms"),
+    );
     Ok(())
 }
 
@@ -78,11 +93,19 @@ fn faulty(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
     }
     let wall = measured.wall.as_secs_f64();
     figure(figures, "fanout_faulty", "midflight", n, (wall, "s"));
-    let rate = figures.iter().find(|f| f.bench == "fanout_rate" && f.subject == "midflight" && f.n == n);
+    let rate = figures
+        .iter()
+        .find(|f| f.bench == "fanout_rate" && f.subject == "midflight" && f.n == n);
     if let Some(rate) = rate {
         // The connect timeout of the policy is not counted.
         let share = (wall - 5.0) / (n as f64 / rate.value);
-        figure(figures, "fanout_faulty_share", "midflight", n, (share, "of the healthy time"));
+        figure(
+            figures,
+            "fanout_faulty_share",
+            "midflight",
+            n,
+            (share, "of the healthy time"),
+        );
     }
     Ok(())
 }

@@ -25,9 +25,21 @@ pub(crate) fn run(n: u64, idle: u64, figures: &mut Vec<Figure>) -> Result<()> {
     let rollout = rollout(&sim)?;
     let mut back = sim.controller(&["rollback", &rollout])?;
     let back = good(&sim, measure(&mut back)?)?;
-    figure(figures, "rollback_rate", "midflight", n, (rate(n, back), "nodes/s"));
+    figure(
+        figures,
+        "rollback_rate",
+        "midflight",
+        n,
+        (rate(n, back), "nodes/s"),
+    );
     let share = back.wall.as_secs_f64() / cold.wall.as_secs_f64();
-    figure(figures, "rollback_share", "midflight", n, (share, "of the rollout's time"));
+    figure(
+        figures,
+        "rollback_share",
+        "midflight",
+        n,
+        (share, "of the rollout's time"),
+    );
     drop(sim);
     peer(n, figures)
 }
@@ -68,7 +80,9 @@ fn rollout(sim: &Sim) -> Result<String> {
     let out = std::fs::read_to_string(sim.folder().join("out.json"))?;
     let first = out.lines().next().unwrap_or_default();
     let event: serde_json::Value = serde_json::from_str(first)?;
-    let id = event["rollout"].as_str().ok_or("no rollout in the first event")?;
+    let id = event["rollout"]
+        .as_str()
+        .ok_or("no rollout in the first event")?;
     Ok(id.to_owned())
 }
 

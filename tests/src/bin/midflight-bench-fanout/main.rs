@@ -37,7 +37,10 @@ fn main() -> Result<()> {
     }
     let sizes: Vec<u64> = match args.len() {
         0 => SIZES.to_vec(),
-        _ => args.iter().map(|n| n.parse()).collect::<std::result::Result<_, _>>()?,
+        _ => args
+            .iter()
+            .map(|n| n.parse())
+            .collect::<std::result::Result<_, _>>()?,
     };
     eprintln!("# policy of the rollouts\n{POLICY}");
     let mut figures = Vec::new();
@@ -91,7 +94,13 @@ fn growth(figures: &mut Vec<Figure>, few: u64, many: u64) {
         figures.iter().find(same).map(|f| f.value)
     };
     if let (Some(less), Some(more)) = (of(few), of(many)) {
-        figure(figures, "fanout_growth", "midflight", many, (more / less, "times"));
+        figure(
+            figures,
+            "fanout_growth",
+            "midflight",
+            many,
+            (more / less, "times"),
+        );
     }
 }
 
@@ -100,7 +109,10 @@ fn ratios(figures: &[Figure]) {
         let same = |f: &&Figure| f.subject == "tonic" && f.bench == ours.bench && f.n == ours.n;
         if let Some(theirs) = figures.iter().find(same) {
             let ratio = ours.value / theirs.value;
-            println!("{}", json!({"bench": ours.bench, "n": ours.n, "ratio": ratio}));
+            println!(
+                "{}",
+                json!({"bench": ours.bench, "n": ours.n, "ratio": ratio})
+            );
         }
     }
 }

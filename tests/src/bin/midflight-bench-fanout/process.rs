@@ -30,7 +30,9 @@ pub(crate) struct Measured {
 /// Runs a process to its end.
 pub(crate) fn measure(command: &mut Command) -> Result<Measured> {
     let start = Instant::now();
-    let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     let pid = Pid::from_child(&child);
     let mut peak = 0;
     // The process stays a zombie, which still knows its processor time, until `wait`.
@@ -53,7 +55,9 @@ pub(crate) fn measure(command: &mut Command) -> Result<Measured> {
 /// The most bytes that a process held so far.
 fn memory(child: &Child) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -63,7 +67,12 @@ fn processor_time(child: &Child) -> Result<Duration> {
     // After the name, which may hold anything but a last parenthesis: state, then eleven more fields, then the two.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks: u64 = fields.get(11..13).ok_or("no times in /proc")?.iter().map(|n| n.parse::<u64>().unwrap_or(0)).sum();
+    let ticks: u64 = fields
+        .get(11..13)
+        .ok_or("no times in /proc")?
+        .iter()
+        .map(|n| n.parse::<u64>().unwrap_or(0))
+        .sum();
     // USER_HZ is 100 on every Linux that Rust runs on.
     Ok(Duration::from_millis(ticks * 10))
 }

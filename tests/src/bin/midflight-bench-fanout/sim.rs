@@ -24,7 +24,9 @@ pub(crate) struct Sim {
 impl Sim {
     /// Boots a fleet, and waits until it listens.
     pub(crate) fn start(nodes: u64, scenario: &str) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("midflight-fanout-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("midflight-fanout-")
+            .tempdir()?;
         fs::write(folder.path().join("scenario.yaml"), scenario)?;
         fs::write(folder.path().join("policy.yaml"), POLICY)?;
         let mut child = Command::new(program("midflight-agent")?)
@@ -32,7 +34,11 @@ impl Sim {
             .args(["--nodes", &nodes.to_string(), "--port", &PORT.to_string()])
             .args(["--dir", ".", "--events", "events.json"])
             .args(["--die-with-parent", &std::process::id().to_string()])
-            .args(if scenario.is_empty() { &[][..] } else { &["--scenario", "scenario.yaml"] })
+            .args(if scenario.is_empty() {
+                &[][..]
+            } else {
+                &["--scenario", "scenario.yaml"]
+            })
             .current_dir(folder.path())
             .stderr(Stdio::piped())
             .spawn()?;
@@ -57,7 +63,14 @@ impl Sim {
         let mut command = Command::new(program("midflight")?);
         command
             .args(words)
-            .args(["--inventory", "fleet.yaml", "--pki", "pki", "--journal", "journal.db"])
+            .args([
+                "--inventory",
+                "fleet.yaml",
+                "--pki",
+                "pki",
+                "--journal",
+                "journal.db",
+            ])
             .args(["--output", "json"])
             .current_dir(self.folder())
             .stdout(fs::File::create(self.folder().join("out.json"))?)

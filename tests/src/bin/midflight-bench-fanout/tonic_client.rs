@@ -42,7 +42,9 @@ pub(crate) fn main(folder: &Path) -> Result<()> {
         bundle,
     });
     let places = places(&read("fleet.yaml")?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async move {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
         let mut nodes: JoinSet<Result<_>> = JoinSet::new();
@@ -50,7 +52,9 @@ pub(crate) fn main(folder: &Path) -> Result<()> {
             let (job, permits) = (job.clone(), permits.clone());
             nodes.spawn(async move {
                 let _permit = permits.acquire_owned().await?;
-                patch(&job, &place).await.map_err(|error| format!("{}: {error}", place.name).into())
+                patch(&job, &place)
+                    .await
+                    .map_err(|error| format!("{}: {error}", place.name).into())
             });
         }
         let mut held: Vec<NodeAgentClient<Channel>> = Vec::new();
@@ -121,7 +125,9 @@ fn stage(job: &Job) -> Vec<pb::StageRequest> {
     };
     let chunks = job.bundle.blobs.iter().map(chunk);
     let bodies = std::iter::once(header).chain(chunks);
-    bodies.map(|body| pb::StageRequest { body: Some(body) }).collect()
+    bodies
+        .map(|body| pb::StageRequest { body: Some(body) })
+        .collect()
 }
 
 /// Lines of the form `name: {address: A, port: P, …}`.

@@ -5,7 +5,7 @@ use crate::output::count;
 use crate::policy::Policy;
 
 /// The budget of one rollout over a known number of nodes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     max: u32,
     min_sample: u32,
@@ -13,6 +13,8 @@ pub struct Budget {
     finished: u32,
     failed: u32,
     healthy: u32,
+    /// So many nodes had finished once that failures may be allowed; a retry does not take that back.
+    sampled: bool,
 }
 
 impl Budget {
@@ -23,40 +25,49 @@ impl Budget {
             max: policy.failure_budget.max.at_most(nodes),
             min_sample: policy.failure_budget.min_sample,
             concurrency: policy.concurrency,
-            finished: 0,
-            failed: 0,
-            healthy: 0,
+            ..Self::default()
         }
     }
 
     /// A node runs the new code, or ran it before.
     pub fn healthy(&mut self) {
-        self.finished += 1;
+        self.finish();
         self.healthy += 1;
     }
 
-    /// A node failed, was lost, or is in an unknown state. False when that is more than is allowed.
-    #[must_use]
-    pub fn failed(&mut self) -> bool {
-        self.finished += 1;
+    /// A node failed, was lost, or is in an unknown state.
+    pub fn failed(&mut self) {
+        self.finish();
         self.failed += 1;
-        self.failed <= self.allowed()
     }
 
-    /// A node that counted as healthy failed later, at its gate or at confirm. False when that is more than is allowed.
-    #[must_use]
-    pub fn failed_later(&mut self) -> bool {
+    /// A node that counted as healthy failed later: in its bake, at its gate or at confirm.
+    pub fn failed_later(&mut self) {
         self.healthy = self.healthy.saturating_sub(1);
         self.failed += 1;
-        self.failed <= self.allowed()
     }
 
-    fn allowed(&self) -> u32 {
-        if self.finished < self.min_sample {
-            0
-        } else {
-            self.max
-        }
+    /// A node that failed is tried again.
+    pub fn retried(&mut self) {
+        self.failed = self.failed.saturating_sub(1);
+        self.finished = self.finished.saturating_sub(1);
+    }
+
+    fn finish(&mut self) {
+        self.finished += 1;
+        self.sampled |= self.finished >= self.min_sample;
+    }
+
+    /// Whether no more failed than may.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        self.failed <= if self.sampled { self.max } else { 0 }
+    }
+
+    /// How many nodes failed.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failed
     }
 
     /// How many nodes may be in flight now: min(concurrency, max(min_sample, 2 × healthy)).
@@ -74,9 +85,10 @@ impl Budget {
             finished,
             max,
             min_sample,
+            sampled,
             ..
         } = self;
-        if finished < min_sample {
+        if !sampled {
             format!(
                 "{failed} of {} failed, and below {min_sample} finished nodes not one may",
                 count(*finished, "node")
@@ -110,19 +122,29 @@ mod tests {
         for healthy_before in 0..19 {
             let mut budget = budget(Amount::Nodes(5), 20, 512, 1000);
             (0..healthy_before).for_each(|_| budget.healthy());
-            assert!(!budget.failed(), "{healthy_before} healthy nodes before it");
+            budget.failed();
+            assert!(
+                !budget.is_within(),
+                "{healthy_before} healthy nodes before it"
+            );
         }
         let mut budget = budget(Amount::Nodes(5), 20, 512, 1000);
         (0..19).for_each(|_| budget.healthy());
-        assert!(budget.failed(), "the twentieth node completes the sample");
+        budget.failed();
+        assert!(
+            budget.is_within(),
+            "the twentieth node completes the sample"
+        );
     }
 
     #[test]
     fn after_the_sample_max_failures_are_allowed_and_no_more() {
         let mut budget = budget(Amount::Share(100), 20, 512, 300);
         (0..100).for_each(|_| budget.healthy());
-        assert!(budget.failed() && budget.failed() && budget.failed());
-        assert!(!budget.failed());
+        (0..3).for_each(|_| budget.failed());
+        assert!(budget.is_within());
+        budget.failed();
+        assert!(!budget.is_within());
         assert_eq!(
             budget.explain(),
             "4 of 104 nodes failed, and the budget is 3"
@@ -133,16 +155,34 @@ mod tests {
     fn a_share_of_a_small_fleet_allows_none() {
         let mut budget = budget(Amount::Share(100), 1, 512, 99);
         budget.healthy();
-        assert!(!budget.failed());
+        budget.failed();
+        assert!(!budget.is_within());
     }
 
     #[test]
     fn a_failure_at_the_gate_counts_as_one_node() {
         let mut budget = budget(Amount::Nodes(1), 2, 512, 10);
         (0..5).for_each(|_| budget.healthy());
-        assert!(budget.failed_later());
-        assert!(!budget.failed_later());
+        budget.failed_later();
+        assert!(budget.is_within());
+        budget.failed_later();
+        assert!(!budget.is_within());
         assert_eq!(budget.explain(), "2 of 5 nodes failed, and the budget is 1");
+    }
+
+    #[test]
+    fn a_retry_gives_a_failure_back_and_takes_no_sample_away() {
+        let mut budget = budget(Amount::Nodes(1), 2, 512, 10);
+        budget.healthy();
+        budget.failed();
+        budget.failed();
+        assert!(!budget.is_within());
+        budget.retried();
+        assert!(budget.is_within());
+        budget.retried();
+        assert_eq!((budget.finished, budget.failures()), (1, 0));
+        budget.failed();
+        assert!(budget.is_within(), "the sample was complete before");
     }
 
     #[test]
