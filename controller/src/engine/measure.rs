@@ -91,15 +91,14 @@ impl Histogram {
             .map(|(least, greatest)| least + (greatest - least) / 2)
     }
 
-    /// What came since an earlier reading; `None` when it is none of the same counts.
-    fn since(&self, earlier: &Self) -> Option<Self> {
+    /// What came since an earlier reading of the same counts.
+    fn since(&self, earlier: &Self) -> Self {
         let mut later = self.clone();
-        for (bucket, count) in &earlier.buckets {
-            let slot = later.buckets.get_mut(bucket)?;
-            *slot = slot.checked_sub(*count)?;
+        for (bucket, count) in &mut later.buckets {
+            *count = count.saturating_sub(earlier.buckets.get(bucket).copied().unwrap_or(0));
         }
         later.buckets.retain(|_, count| *count > 0);
-        Some(later)
+        later
     }
 
     fn merge(&mut self, other: &Self) {
@@ -243,8 +242,8 @@ impl Counts {
             traps: self.traps.checked_sub(earlier.traps)?,
             errors: self.errors.checked_sub(earlier.errors)?,
             restarts: self.restarts.checked_sub(earlier.restarts)?,
-            latency: self.latency.since(&earlier.latency)?,
-            depth: self.depth.since(&earlier.depth)?,
+            latency: self.latency.since(&earlier.latency),
+            depth: self.depth.since(&earlier.depth),
             ..self.clone()
         })
     }

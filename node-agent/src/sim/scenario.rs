@@ -110,6 +110,8 @@ pub struct Load {
     pub errors: Share,
     /// Of these, handlers that trap.
     pub traps: Share,
+    /// How long an event takes, on average and in microseconds; the times are distributed exponentially. 0: they are not measured.
+    pub latency_us: u32,
 }
 
 impl Scenario {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use midflight_patch::{Digest, ModuleName, Release};
+use midflight_patch::{Digest, ModuleName, Release, Vsn};
 use midflight_proto::agent::v1::{self as pb, sys_request::Op};
 use parking_lot::Mutex;
 
@@ -16,8 +16,8 @@ use super::{
     script::{Kind, Script},
 };
 use crate::target::{
-    Health, Metrics, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack, Target,
-    TargetError, TargetStatus, Upgrade, UpgradeOrder, Who,
+    Health, Metrics, ModuleMeasures, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack,
+    Target, TargetError, TargetStatus, Upgrade, UpgradeOrder, VersionMeasures, Who,
 };
 
 /// Actors of a release that starts none.
@@ -36,6 +36,8 @@ struct Runs {
     since: Instant,
     /// Whether a patch brought it.
     patched: bool,
+    /// What ran before the patch, and for how long.
+    before: Option<(Arc<Release>, Duration)>,
     /// An upgrade is open.
     held: bool,
 }
@@ -47,6 +49,7 @@ impl SimTarget {
             release: None,
             since: Instant::now(),
             patched: false,
+            before: None,
             held: false,
         };
         Arc::new(Self {
@@ -56,18 +59,64 @@ impl SimTarget {
     }
 }
 
-/// Events, errors and traps of a node since an instant.
-fn counts(script: &Script, runs: &Runs) -> (u64, u64, u64) {
-    let load: &Load = match &script.zone.new {
-        Some(new) if runs.patched => new,
+/// What the handlers of a node do.
+fn load(script: &Script, patched: bool) -> &Load {
+    match &script.zone.new {
+        Some(new) if patched => new,
         _ => &script.zone.old,
-    };
-    let events = f64::from(load.events) * runs.since.elapsed().as_secs_f64();
+    }
+}
+
+/// Events, errors and traps of what runs.
+fn counts(script: &Script, runs: &Runs) -> (u64, u64, u64) {
+    counts_in(load(script, runs.patched), runs.since.elapsed())
+}
+
+fn counts_in(load: &Load, time: Duration) -> (u64, u64, u64) {
+    let events = f64::from(load.events) * time.as_secs_f64();
     (
         events as u64,
         load.errors.of(events) as u64,
         load.traps.of(events) as u64,
     )
+}
+
+/// What a module of a release has measured after `time`, when the release has so many.
+fn measures(load: &Load, time: Duration, vsn: &Vsn, modules: u64) -> VersionMeasures {
+    let (events, errors, traps) = counts_in(load, time);
+    let samples = events / modules / u64::from(midflight_runtime::ONE_IN);
+    VersionMeasures {
+        vsn: vsn.to_string(),
+        events: events / modules,
+        traps: traps / modules,
+        errors: errors / modules,
+        latency: latencies(f64::from(load.latency_us), samples),
+        depth: Vec::new(),
+    }
+}
+
+/// So many samples of an exponential distribution with this mean, in the protocol's buckets.
+fn latencies(mean_us: f64, samples: u64) -> Vec<(u32, u64)> {
+    if mean_us == 0.0 {
+        return Vec::new();
+    }
+    let mean = mean_us * 1_000.0 / midflight_runtime::UNIT_NS as f64;
+    let up_to = |value: f64| ((1.0 - (-value / mean).exp()) * samples as f64) as u64;
+    // Sixteen buckets to an octave, up to the greatest value of 32 bits.
+    let mut all = Vec::new();
+    let (mut least, mut width, mut below) = (0_u64, 1_u64, 0);
+    for bucket in 0..464_u32 {
+        if bucket >= 32 && bucket % 16 == 0 {
+            width *= 2;
+        }
+        least += width;
+        let count = up_to(least as f64);
+        if count > below {
+            all.push((bucket, count - below));
+        }
+        below = count;
+    }
+    all
 }
 
 fn actors(release: &Release) -> u64 {
@@ -149,6 +198,29 @@ impl Target for SimTarget {
             actors,
             dead_letters: 0,
         }
+    }
+
+    fn measures(&self) -> Vec<ModuleMeasures> {
+        let runs = self.runs.lock();
+        let Some(release) = &runs.release else {
+            return Vec::new();
+        };
+        let modules = release.modules.len().max(1) as u64;
+        let module = |(name, module): (&ModuleName, &midflight_patch::ReleaseModule)| {
+            let (now, old) = (load(&self.script, runs.patched), load(&self.script, false));
+            let mut versions = vec![measures(now, runs.since.elapsed(), &module.vsn, modules)];
+            if let Some((before, time)) = &runs.before
+                && let Some(module) = before.modules.get(name)
+            {
+                versions.push(measures(old, *time, &module.vsn, modules));
+            }
+            ModuleMeasures {
+                module: name.to_string(),
+                versions,
+                ..ModuleMeasures::default()
+            }
+        };
+        release.modules.iter().map(module).collect()
     }
 
     fn sys(&self, _: &Who, _: &Op, _: Duration) -> Result<pb::SysResponse, TargetError> {
@@ -255,6 +327,7 @@ impl Upgrade for SimUpgrade {
         let since = self.suspended.take();
         let mut runs = self.runs.lock();
         self.from = runs.release.replace(self.to.clone());
+        runs.before = self.from.clone().map(|from| (from, runs.since.elapsed()));
         runs.since = Instant::now();
         runs.patched = true;
         Ok(Resumed {
@@ -277,6 +350,7 @@ impl Upgrade for SimUpgrade {
     fn finish(&mut self) -> Result<(), TargetError> {
         self.go(Step::Confirmed, Step::Confirmed)?;
         self.from = None;
+        self.runs.lock().before = None;
         self.end();
         Ok(())
     }
@@ -291,6 +365,7 @@ impl Upgrade for SimUpgrade {
         let mut runs = self.runs.lock();
         let pinned = actors(&from);
         runs.release = Some(from);
+        runs.before = None;
         runs.since = Instant::now();
         runs.patched = false;
         drop(runs);
@@ -333,5 +408,21 @@ impl Upgrade for SimUpgrade {
 impl Drop for SimUpgrade {
     fn drop(&mut self) {
         self.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_exponential() {
+        let samples = |n| latencies(1_000.0, n);
+        let all = samples(100_000);
+        assert!((99_990..=100_000).contains(&all.iter().map(|(_, count)| count).sum::<u64>()));
+        // Half of them below 693 µs, which is 10,830 units: in bucket 169, whose values begin at 10,752.
+        let below: u64 = all.iter().filter(|(bucket, _)| *bucket < 169).map(|(_, count)| count).sum();
+        assert!((48_000..=50_000).contains(&below), "{below}");
+        assert!(latencies(0.0, 5).is_empty());
     }
 }

@@ -309,3 +309,57 @@ async fn a_query_names_the_nodes_the_window_and_a_token() {
         "{body}"
     );
 }
+
+/// Against Debian's `prometheus`; where there is none, the tests above have to do.
+#[tokio::test]
+async fn a_real_prometheus_is_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (scraped, listen) = (metrics.local_addr().unwrap(), free.local_addr().unwrap());
+    drop(free);
+    tokio::spawn(async move {
+        const BODY: &str = "# TYPE demo_errors gauge\ndemo_errors{node=\"web1.eu\"} 3\ndemo_errors{node=\"web12eu\"} 90\n";
+        while let Ok((mut stream, _)) = metrics.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n";
+            let answer = format!("{head}content-length: {}\r\n\r\n{BODY}", BODY.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let config = format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs: [{{job_name: demo, static_configs: [{{targets: ['{scraped}']}}]}}]\n"
+    );
+    std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+    let server = tokio::process::Command::new("prometheus")
+        .arg(format!("--config.file={}/prometheus.yml", folder.path().display()))
+        .arg(format!("--storage.tsdb.path={}/data", folder.path().display()))
+        .arg(format!("--web.listen-address={listen}"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let Ok(_server) = server else { return };
+    let gate = |query: &str, bound: &str| gates(&format!("promql: {{url: 'http://{listen}', query: '{query}', {bound}, timeout: 5s}}"));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Until it has scraped once there is no value, and no verdict.
+    let errors = "demo_errors{node=~\"$nodes\"}";
+    loop {
+        match ask(&gate(errors, "at_most: 5"), &subject()).await {
+            Verdict::Pass => break,
+            Verdict::Inconclusive(reasons) => assert!(Instant::now() < deadline, "{reasons:?}"),
+            Verdict::Trip(reasons) => panic!("{reasons:?}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    let tripped = ask(&gate(errors, "at_most: 2"), &subject()).await;
+    assert!(matches!(tripped, Verdict::Trip(_)) && reason(&tripped).ends_with("is 3"), "{tripped:?}");
+    let scalar = ask(&gate("scalar(sum(demo_errors))", "at_least: 93, at_most: 93"), &subject()).await;
+    assert_eq!(scalar, Verdict::Pass);
+    let absent = ask(&gate("demo_errors{node=~\"$control\"}", "at_most: 5"), &subject()).await;
+    assert!(reason(&absent).ends_with("the answer has no value"), "{absent:?}");
+    let wrong = ask(&gate("sum(", "at_most: 5"), &subject()).await;
+    assert!(reason(&wrong).contains("400 Bad Request: invalid parameter"), "{wrong:?}");
+    let matrix = ask(&gate("demo_errors[1m]", "at_most: 5"), &subject()).await;
+    assert!(reason(&matrix).contains("gives a matrix"), "{matrix:?}");
+}
