@@ -35,6 +35,7 @@ mod trust;
 mod work;
 
 pub use agent::{VERSION, check};
+pub use book::check_journal;
 pub use config::Config;
 pub use error::Error;
 pub use key::Key;

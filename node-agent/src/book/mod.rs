@@ -1,10 +1,12 @@
 //! The node's memory: the journal and the state that it adds up to. `record` writes an entry, and returns the new state
 //! once the entry survives a crash; readers get snapshots and never wait for a disk.
 
+mod check;
 mod state;
 
 use std::sync::Arc;
 
+pub use check::check_journal;
 use parking_lot::{Mutex, RwLock};
 pub use state::{NamedRelease, Record, Span, Stand, State};
 

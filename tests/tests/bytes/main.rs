@@ -2,9 +2,12 @@
 //! fuzzer finds becomes a seed here.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../../../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/parsers.rs"]
 #[allow(missing_docs)]
 mod fuzz;
+#[path = "../../../fuzz/src/node.rs"]
+#[allow(missing_docs)]
+mod node;
 
 use std::path::PathBuf;
 
@@ -71,6 +74,18 @@ fn encode(bytes: &[u8]) -> Result<Vec<u8>, midflight_patch::Error> {
 const RELEASE: &str = "name: first\nto: \"1.0.0\"\nmodules:\n  - { name: hello, file: hello.wasm }\nstart:\n  - { name: hello, module: hello }\n";
 const PATCH: &str = "name: first\nfrom: \"1.0.0\"\nto: \"1.1.0\"\nmodules:\n  - { name: hello, file: hello_v2.wasm, update: advanced }\n";
 const INVENTORY: &str = "web[1-9],!web3\ngroups:\n  web:\n    hosts:\n      web[1-9]: { address: 10.0.0.1 }\n  all:\n    children: [web]\n";
+
+/// A journal without its chain: each line an entry.
+const ENTRIES: &str = r#"{"kind":"installed","release":RELEASE,"manifest":"DIGEST","signers":["me@first"]}
+{"kind":"boot","release":"FROM","vsn":"1.0.0","agent":"0.1.0"}
+{"kind":"staged","patch":{"manifest":"DIGEST","signatures":"DIGEST","blobs":["DIGEST"]},"signers":["me@first"]}
+{"kind":"opened","key":KEY,"from":"FROM","to":TO,"back":{"name":"first","from":"1.1.0","to":"1.0.0","direction":"down","modules":[],"steps":[]},"signers":["me@first"]}
+{"kind":"suspending","key":KEY}
+{"kind":"resumed","key":KEY,"report":{"actors":1,"migrated_in_pause":0,"pause_us":120}}
+{"kind":"sys","verb":"suspend","subject":"pid 1","peer":"operator"}
+{"kind":"rolling_back","key":KEY,"reason":"a gate tripped"}
+{"kind":"rolled_back","key":KEY,"outcome":"rolled_back","report":{"pinned":1,"migrated":0,"restored":0,"events_discarded":0,"stopped":0,"held":[],"redelivered":0,"pause_us":80}}
+{"kind":"refused","order":"stage","key":null,"peer":"operator","signers":[],"code":"MF0401","what":"no signature","suppressed":3}"#;
 
 /// A bundle that was built: a release of one guest, and its manifest.
 fn built() -> (Vec<u8>, Vec<u8>) {
@@ -142,4 +157,38 @@ fn a_frame_of_any_bytes_decodes_to_what_encodes_to_it_or_is_refused() {
     midflight_contract::encode(&vec![Ok::<_, String>(migrated)], &mut frame);
     seeds.push(frame);
     run(fuzz::frames, &seeds, 50_000);
+}
+
+#[test]
+fn a_component_of_any_bytes_is_staged_by_a_node_or_refused() {
+    let component = encode(&guest("hello_v1")).unwrap();
+    run(node::stage, &[component], 40);
+}
+
+#[test]
+fn journal_lines_of_any_bytes_add_up_to_a_state_or_are_refused() {
+    let entries = journal();
+    let sealed = node::sealed(entries.lines());
+    let count = entries.lines().count() as u64;
+    assert_eq!(midflight_agent::check_journal(&sealed).unwrap(), count);
+    run(node::journal, &[entries.into_bytes(), sealed], 5_000);
+}
+
+/// The entries of a node that booted a release, and was patched, confirmed, asked by `sys`, and rolled back.
+fn journal() -> String {
+    let (_, manifest) = built();
+    let digest = midflight_patch::Digest::of(&manifest);
+    let manifest = midflight_patch::Manifest::parse(&manifest).unwrap();
+    let release = midflight_patch::Release::from_manifest(&manifest).unwrap();
+    let from = release.digest().unwrap();
+    let release = serde_json::json!(release);
+    let mut to = release.clone();
+    to["vsn"] = "1.1.0".into();
+    let key = serde_json::json!({"rollout": "r-1", "patch": digest.to_string(), "attempt": 1});
+    ENTRIES
+        .replace("RELEASE", &release.to_string())
+        .replace("FROM", &from.to_string())
+        .replace("TO", &to.to_string())
+        .replace("KEY", &key.to_string())
+        .replace("DIGEST", &digest.to_string())
 }
