@@ -53,6 +53,8 @@ pub struct Limits {
     pub message_bytes: Within<64, { 16 << 20 }>,
     /// Messages in one actor's mailbox. At 80 % of it an upgrade in its pause aborts. Default 10,000.
     pub mailbox: Within<16, 10_000_000>,
+    /// MiB that may wait in all mailboxes of one application. Default 1,024.
+    pub application_mailbox_mb: Within<1, { 1 << 20 }>,
     /// Effects that one event may have. Default 1,000.
     pub effects: Within<1, 65_536>,
     /// Lines that one event may log. Default 100.
@@ -89,6 +91,7 @@ impl Default for Limits {
             state_bytes: Within::of(64 << 10),
             message_bytes: Within::of(64 << 10),
             mailbox: Within::of(10_000),
+            application_mailbox_mb: Within::of(1_024),
             effects: Within::of(1_000),
             log_lines: Within::of(100),
             actor_log_lines: Within::of(32),

@@ -139,6 +139,19 @@ fn actors(text: &mut Text<'_>, target: &Metrics) {
         "Events that wait in the longest mailbox.",
     );
     text.sample("midflight_mailbox_events_max", &[], target.mailbox_max);
+    text.family(
+        "midflight_module_mailbox_bytes",
+        "gauge",
+        "",
+        "Bytes that wait in the mailboxes of a module's actors.",
+    );
+    for (module, bytes) in &target.mailbox_bytes {
+        text.sample(
+            "midflight_module_mailbox_bytes",
+            &[("module", module)],
+            bytes,
+        );
+    }
     text.family("midflight_traces", "gauge", "", "Traces that sys keeps.");
     text.sample("midflight_traces", &[], target.traces);
 }

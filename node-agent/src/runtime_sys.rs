@@ -354,6 +354,11 @@ pub(crate) fn metrics(node: &rt::Node) -> Metrics {
         old_code: old_code(node),
         mailbox: all.mailbox,
         mailbox_max: all.mailbox_max,
+        mailbox_bytes: all
+            .mailbox_bytes
+            .into_iter()
+            .map(|(module, bytes)| (module.into(), bytes))
+            .collect(),
         dead_letters: all.dead_letters,
         overflows: all.overflows,
         unconverted: all.unconverted,

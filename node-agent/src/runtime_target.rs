@@ -36,6 +36,7 @@ impl RuntimeTarget {
             state_bytes: limits.state_bytes.get() as usize,
             message_bytes: limits.message_bytes.get() as usize,
             mailbox: limits.mailbox.get() as usize,
+            application_mailbox_mb: limits.application_mailbox_mb.get() as usize,
             batch: limits.batch.get() as usize,
             handler_ms: limits.handler_ms.get(),
             effects: limits.effects.get() as usize,

@@ -218,6 +218,8 @@ pub struct Metrics {
     /// Events that wait, in all mailboxes and in the longest.
     pub mailbox: u64,
     pub mailbox_max: u64,
+    /// Bytes that wait, by module.
+    pub mailbox_bytes: Vec<(String, u64)>,
     pub dead_letters: u64,
     pub overflows: u64,
     pub unconverted: u64,

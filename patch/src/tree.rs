@@ -124,7 +124,8 @@ pub struct Worker {
 pub enum Shutdown {
     /// At once: `terminate` is not called.
     BrutalKill,
-    /// With an exit signal `shutdown`, upon which `terminate` is called; killed after so many milliseconds.
+    /// With an exit signal `shutdown`, upon which an actor that traps exits ends by `terminate`, and any other without; killed
+    /// after so many milliseconds.
     Ms(u32),
 }
 

@@ -4,12 +4,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The bounds that fail a handler.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "state_bytes",
     "message_bytes",
     "effects",
     "handler_ms",
     "mailbox",
+    "application_mailbox_mb",
     "actors",
     "socket_buffer_bytes",
 ];

@@ -408,6 +408,9 @@ pub(crate) fn give_birth(
     let Some(slot) = shared.table.get(pid) else {
         return Err("noproc".into());
     };
+    let mut body = slot.body.lock();
+    let mut mail = slot.mail.lock();
+    // Whoever finds the name from here on waits for the mailbox, and finds somebody to write to.
     if let Some(name) = &name
         && shared.names.register(name, pid) != pid
     {
@@ -424,7 +427,7 @@ pub(crate) fn give_birth(
         slot.kin.sit(seat);
     }
     let version = module.current.load(std::sync::atomic::Ordering::SeqCst);
-    *slot.body.lock() = Some(Body {
+    *body = Some(Body {
         module: module.index,
         version,
         state: Arc::from([].as_slice()),
@@ -436,7 +439,6 @@ pub(crate) fn give_birth(
     module
         .actors
         .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let mut mail = slot.mail.lock();
     mail.module = module.index;
     mail.pause = crate::actor::Pause::No;
     (mail.signals, mail.killed) = (false, false);
@@ -453,7 +455,9 @@ pub(crate) fn bury(shared: &Shared, pid: Pid, mut body: Body, reason: &str) {
         let mut mail = slot.mail.lock();
         mail.run = Run::Free;
         mail.pause = crate::actor::Pause::No;
-        std::mem::take(&mut mail.queue)
+        let queue = std::mem::take(&mut mail.queue);
+        shared.wait_less(mail.module, &queue);
+        queue
     };
     // Once the slot is free it may be another actor's.
     let notice = shared.supervision.leave(shared, pid, &slot.kin);

@@ -80,7 +80,8 @@ pub enum Error {
     },
     /// A mailbox came close to its bound during the pause; old code runs again.
     #[error(
-        "the mailbox of actor {actor} passed 80 % of its bound of {bound} events during the pause"
+        "the mailbox of actor {actor} passed 80 % of its bound of {bound} events during the pause, or those of its application \
+         their bound in bytes"
     )]
     MailboxPressure { actor: String, bound: usize },
     /// Nobody has this pid or name.
@@ -263,7 +264,7 @@ impl Error {
                 "old code runs again with its states; raise timeouts.pause or lower handler_ms"
             }
             Error::MailboxPressure { .. } => {
-                "old code runs again; patch at a quieter hour, or raise limits.mailbox"
+                "old code runs again; patch at a quieter hour, or raise limits.mailbox and limits.application_mailbox_mb"
             }
             Error::NoSupervisor(_) => "it may have ended; list the applications and their children",
             Error::NoChild { .. } => "list the supervisor's children",

@@ -167,7 +167,14 @@ impl Shared {
         } else if let Some(slot) = self.table.get(pid) {
             let mut mail = slot.mail.lock();
             if mail.signals {
-                mail.queue.retain(|item| !of_link(&item.envelope, other));
+                let module = mail.module;
+                mail.queue.retain(|item| {
+                    let gone = of_link(&item.envelope, other);
+                    if gone {
+                        self.wait_less(module, [item]);
+                    }
+                    !gone
+                });
             }
         }
     }

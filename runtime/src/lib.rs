@@ -37,6 +37,7 @@ mod table;
 mod timers;
 mod turn;
 pub mod upgrade;
+mod weights;
 mod work;
 
 pub use error::{ActorFailure, Error, MAX_FAILING};

@@ -20,6 +20,9 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Messages that wait in one mailbox; more are dead-lettered and counted.
     pub mailbox: usize,
+    /// Bytes, in MiB, that may wait in all mailboxes of one application, to within 64 KiB for each worker and module; more
+    /// messages are dead-lettered and counted.
+    pub application_mailbox_mb: usize,
     /// Events that one call of a handler may take.
     pub batch: usize,
     /// Milliseconds that one call of a handler may run.
@@ -55,6 +58,7 @@ impl Default for Limits {
             state_bytes: 64 << 10,
             message_bytes: 64 << 10,
             mailbox: 10_000,
+            application_mailbox_mb: 1_024,
             batch: 64,
             handler_ms: 100,
             effects: 1_000,
@@ -92,6 +96,12 @@ impl Limits {
         range("state_bytes", self.state_bytes as u64, 64, 16 << 20)?;
         range("message_bytes", self.message_bytes as u64, 64, 16 << 20)?;
         range("mailbox", self.mailbox as u64, 10, 10_000_000)?;
+        range(
+            "application_mailbox_mb",
+            self.application_mailbox_mb as u64,
+            1,
+            1 << 20,
+        )?;
         range("batch", self.batch as u64, 1, 1_024)?;
         range("handler_ms", self.handler_ms, 5, 60_000)?;
         range("effects", self.effects as u64, 1, 65_536)?;

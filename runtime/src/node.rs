@@ -35,6 +35,7 @@ use crate::{
     timers::{self, Timers},
     turn,
     upgrade::Txn,
+    weights::Weights,
 };
 
 /// What a node is started with.
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     /// For each worker: one more than the module whose handler it runs, or 0.
     pub(crate) running: Box<[AtomicU32]>,
     pub(crate) counters: Counters,
+    /// What waits in mailboxes.
+    pub(crate) weights: Weights,
     pub(crate) recorder: Recorder,
     pub(crate) started: Instant,
     /// The one upgrade that is open, in probation, or confirmed and not finished.
@@ -179,7 +182,8 @@ impl Shared {
             return Err(Box::new((item, Undelivered::Nobody)));
         }
         let bound = self.limits.mailbox;
-        if mail.queue.len() * 5 >= bound * 4 {
+        let overweight = self.is_overweight(mail.module);
+        if overweight || mail.queue.len() * 5 >= bound * 4 {
             self.note_pressure(mail.module, pid);
             // What the actor itself asked for is bounded by what it asked for.
             let asked_for = matches!(
@@ -197,6 +201,10 @@ impl Shared {
                 }
                 Event::Exit(_) => mail.queue.len() >= 2 * bound,
                 _ if asked_for => false,
+                _ if overweight => {
+                    self.counters.bounds.note("limits.application_mailbox_mb");
+                    true
+                }
                 _ => mail.queue.len() >= bound || self.is_foreign(item.stamp, mail.module),
             };
             if full {
@@ -210,6 +218,7 @@ impl Shared {
             mail.queue = actor::room();
         }
         item.measured = Stamp::next(|| self.mono());
+        self.wait_more(mail.module, [&item]);
         mail.queue.push_back(item);
         if mail.run == Run::Idle && mail.pause == Pause::No {
             mail.run = Run::Queued;
@@ -412,6 +421,7 @@ impl Node {
             net,
             running: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             counters: Counters::default(),
+            weights: Weights::new(workers),
             recorder: Recorder::default(),
             started: Instant::now(),
             upgrade: Mutex::default(),

@@ -43,6 +43,7 @@ impl Drop for EndWithPanic {
 pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
     let _end = EndWithPanic;
     shared.sched.adopt(queue);
+    shared.weights.adopt(index);
     let mut worker = Worker {
         shared,
         index,
@@ -254,6 +255,7 @@ impl Worker<'_> {
             Take::Nothing => return After::Live,
             Take::Killed => return After::End(KILLED.into()),
         };
+        self.shared.wait_less(body.module, &items);
         if let [item] = &items[..]
             && let Event::Exit(exit) = &item.envelope.body
         {
@@ -460,7 +462,7 @@ impl Worker<'_> {
         while work.len() > 0 {
             if module.gated() {
                 // An upgrade waits for this worker; the rest is as it was.
-                work.give_back(slot);
+                work.give_back(self.shared, slot);
                 return After::Live;
             }
             let mut single = work.single();
@@ -468,7 +470,7 @@ impl Worker<'_> {
                 Ok(batch) => {
                     let gives = gives(&batch);
                     if gives {
-                        work.give_back(slot);
+                        work.give_back(self.shared, slot);
                     }
                     let after = self.commit(pid, slot, body, module, &mut single, batch);
                     if gives {
@@ -476,12 +478,12 @@ impl Worker<'_> {
                     }
                     let pause = slot.mail.lock().pause;
                     if pause != Pause::No || matches!(after, After::End(_)) {
-                        work.give_back_behind(slot, pause.has(Pause::Parked));
+                        work.give_back_behind(self.shared, slot, pause.has(Pause::Parked));
                         return after;
                     }
                 }
                 Err(fault) => {
-                    work.give_back(slot);
+                    work.give_back(self.shared, slot);
                     return self.failed(pid, slot, body, module, single, fault);
                 }
             }
@@ -568,7 +570,7 @@ impl Worker<'_> {
         batch: Batch,
     ) -> After {
         let Some(version) = self.version(body.version) else {
-            work.give_back(slot);
+            work.give_back(self.shared, slot);
             return After::End("its code was purged".into());
         };
         let done = batch.steps.len();
@@ -612,13 +614,13 @@ impl Worker<'_> {
             }
         }
         if let Some(reason) = stop {
-            work.give_back(slot);
+            work.give_back(self.shared, slot);
             self.terminate(pid, body, &reason);
             return After::End(reason);
         }
         if let Some(reason) = batch.error {
             let single = work.single();
-            work.give_back(slot);
+            work.give_back(self.shared, slot);
             return self.failed(pid, slot, body, module, single, Fault::Error(reason));
         }
         After::Live
@@ -677,7 +679,7 @@ impl Worker<'_> {
             if parks(txn.phase(), body.version == change.to) {
                 tracing::warn!(actor = %body.label(pid), reason = fault.reason(), "parked in probation");
                 work.at += usize::from(mutant!(park_loses_the_event));
-                work.give_back(slot);
+                work.give_back(self.shared, slot);
                 slot.mail.lock().pause.add(Pause::Parked);
                 let shadow = body
                     .shadow
@@ -694,7 +696,7 @@ impl Worker<'_> {
             body.extras().owed.push(call.caller, call.id, waits);
         }
         work.at += 1;
-        work.give_back(slot);
+        work.give_back(self.shared, slot);
         self.terminate(pid, body, fault.reason());
         After::End(fault.reason().to_owned())
     }

@@ -35,18 +35,19 @@ impl Work {
     }
 
     /// What is not done goes back to the head of the mailbox, in order.
-    pub(crate) fn give_back(&mut self, slot: &Slot) {
-        self.give_back_after(slot, 0);
+    pub(crate) fn give_back(&mut self, shared: &Shared, slot: &Slot) {
+        self.give_back_after(shared, slot, 0);
     }
 
     /// The same, behind the event that is there already when the actor was parked with it.
-    pub(crate) fn give_back_behind(&mut self, slot: &Slot, parked: bool) {
-        self.give_back_after(slot, usize::from(parked));
+    pub(crate) fn give_back_behind(&mut self, shared: &Shared, slot: &Slot, parked: bool) {
+        self.give_back_after(shared, slot, usize::from(parked));
     }
 
-    fn give_back_after(&mut self, slot: &Slot, keep: usize) {
-        let rest = self.items.drain(self.at..);
+    fn give_back_after(&mut self, shared: &Shared, slot: &Slot, keep: usize) {
         let mut mail = slot.mail.lock();
+        shared.wait_more(mail.module, &self.items[self.at..]);
+        let rest = self.items.drain(self.at..);
         let head: Vec<Item> = mail.queue.drain(..keep).collect();
         for item in head.into_iter().chain(rest).rev() {
             mail.queue.push_front(item);

@@ -117,6 +117,55 @@ fn a_mailbox_flood_leaves_the_rest_of_a_mailbox_to_its_own_application() {
 }
 
 #[test]
+fn bodies_that_wait_fill_the_share_of_their_application_alone() {
+    let limits = Limits {
+        application_mailbox_mb: 4,
+        ..limits()
+    };
+    let node = beside(limits, 20);
+    let bytes = |node: &Node, module: &str| {
+        let all = node.metrics().mailbox_bytes;
+        all.into_iter()
+            .find(|(name, _)| name.as_ref() == module)
+            .unwrap()
+            .1
+    };
+    node.suspend_module("hostile", SOON).unwrap();
+    let body = json!({"op": "echo", "text": "x".repeat(60_000)})
+        .to_string()
+        .into_bytes();
+    let full = (0..200).filter(|n| {
+        let to = actor(&format!("hostile.{}", n % 20 + 1));
+        node.cast(&to, body.clone()).is_err()
+    });
+    // Each mailbox has room for thousands: it is the sum that is too much.
+    let refused = full.count();
+    assert!((100..160).contains(&refused), "{refused}");
+    assert!((4 << 20..5 << 20).contains(&bytes(&node, "hostile")));
+    ask(
+        &node,
+        "probe.2",
+        json!({"op": "cast", "to": "probe.1", "times": 200, "body": {}}),
+    );
+    goes_on(&node);
+    let bounds = node.metrics().bounds;
+    assert!(
+        bounds.contains(&("application_mailbox_mb", refused as u64)),
+        "{bounds:?}"
+    );
+
+    node.resume_module("hostile").unwrap();
+    until("all that waited is handled", || {
+        bytes(&node, "hostile") == 0
+    });
+    assert_eq!(
+        ask(&node, "hostile.1", json!({"op": "echo", "n": 1}))["n"],
+        1
+    );
+    until("nothing waits", || bytes(&node, "probe") == 0);
+}
+
+#[test]
 fn a_spawn_bomb_fills_the_share_of_its_application_alone() {
     let limits = Limits {
         actors: 2_000,

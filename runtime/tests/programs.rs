@@ -1,5 +1,5 @@
 //! Random programs, one step at a time, against a count of what must be: spawn, send, trap, upgrade, rollback, purge, over two
-//! modules and several senders. After each step every actor has got every message once and in order; effects of a handler
+//! modules and several senders. An upgrade is an update, one over several hops, a `load_module`, or one whose actors drain. After each step every actor has got every message once and in order; effects of a handler
 //! that failed are never seen; after a rollback a state is the pinned one, or it keeps what was done on the new code.
 //! `PROGRAM_SEED` repeats one program, `PROGRAMS` says how many are run; the seed is printed.
 #![allow(clippy::unwrap_used)]
@@ -8,9 +8,10 @@ mod common;
 use std::time::Duration;
 
 use common::*;
+use midflight_patch::Update;
 use midflight_runtime::{
-    Direction, Node, OnDownFailure,
-    upgrade::{Probation, Purge},
+    Direction, Node, OnDownFailure, Order,
+    upgrade::{AfterDraining, Hop, Policy, Probation, Purge},
 };
 
 const BUDGET: Duration = Duration::from_secs(2);
@@ -45,7 +46,20 @@ struct Program {
     /// The last number from each sender to each receiver.
     last: Vec<Vec<u64>>,
     newer: bool,
+    /// Of the vsn that runs: every upgrade leads to a number that was not there before.
+    minor: u32,
     victims: u64,
+}
+
+/// How the receivers come to the new code.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Update,
+    /// Through two versions between.
+    Hops,
+    /// The same code under another vsn: states stay as they are.
+    LoadModule,
+    Draining,
 }
 
 fn receiver(n: usize) -> String {
@@ -74,6 +88,7 @@ impl Program {
             got: vec![Some(0); RECEIVERS as usize],
             last: vec![vec![0; RECEIVERS as usize]; SENDERS as usize],
             newer: false,
+            minor: 0,
             victims: 0,
         }
     }
@@ -130,18 +145,85 @@ impl Program {
         );
     }
 
+    /// Of the code that runs.
+    fn vsn(&self) -> String {
+        format!("{}.{}.0", if self.newer { 2 } else { 1 }, self.minor)
+    }
+
+    /// Another vsn of this side.
+    fn next(&mut self, newer: bool) -> String {
+        self.minor += 1;
+        format!("{}.{}.0", if newer { 2 } else { 1 }, self.minor)
+    }
+
     /// One upgrade of both modules, as far as chance wants it.
     fn upgrade(&mut self) {
-        let (from, to, file) = match self.newer {
-            false => ("1.0.0", "2.0.0", "probe_v2"),
-            true => ("2.0.0", "1.0.0", "probe_v1"),
+        let kind = match (self.random.below(6), self.newer) {
+            (0, _) => Kind::LoadModule,
+            (1, _) => Kind::Draining,
+            (2, false) => Kind::Hops,
+            _ => Kind::Update,
         };
-        let (on, off) = if self.newer {
-            ("down", "up")
+        let (from, minor) = (self.vsn(), self.minor);
+        let newer = self.newer != (kind != Kind::LoadModule);
+        let hops: Vec<String> = match kind {
+            Kind::Hops => (0..2).map(|_| self.next(true)).collect(),
+            _ => Vec::new(),
+        };
+        let to = self.next(newer);
+        let migrates = matches!(kind, Kind::Update | Kind::Hops);
+        let fails = self.random.below(5) == 0 && kind != Kind::LoadModule;
+        let fails_back = self.random.yes() && migrates;
+        let order = self.order(kind, [&from, &to], newer, &hops, [fails, fails_back]);
+        let fails_now = fails && migrates && self.got[FLAGGED as usize - 1].is_some();
+        let prepared = self.node.begin(order).unwrap().prepare();
+        if fails_now {
+            assert_eq!(prepared.map(drop).unwrap_err().code(), "MF0308");
+            return self.stays(&from, minor);
+        }
+        let (prepared, _) = prepared.unwrap();
+        let suspended = prepared.suspend().unwrap();
+        if self.random.below(6) == 0 {
+            drop(suspended);
+            return self.stays(&from, minor);
+        }
+        let loaded = suspended.load().unwrap();
+        if self.random.below(6) == 0 {
+            drop(loaded);
+            return self.stays(&from, minor);
+        }
+        let migrated = loaded.migrate().unwrap();
+        if self.random.below(6) == 0 {
+            drop(migrated);
+            return self.stays(&from, minor);
+        }
+        let (probation, _) = migrated.resume().unwrap();
+        self.current(&to);
+        if self.probation(probation, kind, fails_back) {
+            self.newer = newer;
+            if kind == Kind::Draining {
+                self.catch_up(fails);
+            }
+            self.runs(&to);
         } else {
+            self.stays(&from, minor);
+        }
+    }
+
+    fn order(
+        &self,
+        kind: Kind,
+        [from, to]: [&str; 2],
+        newer: bool,
+        hops: &[String],
+        [fails, fails_back]: [bool; 2],
+    ) -> Order {
+        let file = if newer { "probe_v2" } else { "probe_v1" };
+        let (on, off) = if newer {
             ("up", "down")
+        } else {
+            ("down", "up")
         };
-        let (fails, fails_back) = (self.random.below(5) == 0, self.random.yes());
         let mode = |fails| if fails { "error" } else { "ok" };
         let extra = json!({on: mode(fails), off: mode(fails_back)});
         let mut order = order(
@@ -151,47 +233,52 @@ impl Program {
                 change("sender", from, to, file, json!({})),
             ],
         );
-        if self.newer {
+        if self.newer && !newer {
             order.direction = Direction::Down;
         }
-        let fails = fails && self.got[FLAGGED as usize - 1].is_some();
-        let prepared = self.node.begin(order).unwrap().prepare();
-        if fails {
-            assert_eq!(prepared.map(drop).unwrap_err().code(), "MF0308");
-            return self.runs(from);
+        let (blob, _) = component("probe_v2");
+        let hop = |to: &String| Hop {
+            vsn: vsn(to),
+            blob,
+            update: Update::Advanced,
+            extra: b"{}".to_vec(),
+        };
+        for module in &mut order.modules {
+            module.hops = hops.iter().map(hop).collect();
+            if kind == Kind::LoadModule {
+                module.policy = Policy::LoadModule;
+            }
         }
-        let (prepared, _) = prepared.unwrap();
-        let suspended = prepared.suspend().unwrap();
-        if self.random.below(6) == 0 {
-            return self.given_up(suspended, from);
+        if kind == Kind::Draining {
+            order.modules[0].policy = Policy::Draining {
+                deadline_ms: 3_600_000,
+                then: AfterDraining::Stop,
+            };
         }
-        let loaded = suspended.load().unwrap();
-        if self.random.below(6) == 0 {
-            return self.given_up(loaded, from);
-        }
-        let migrated = loaded.migrate().unwrap();
-        if self.random.below(6) == 0 {
-            return self.given_up(migrated, from);
-        }
-        let (probation, _) = migrated.resume().unwrap();
-        self.runs(to);
-        self.probation(probation, fails_back, from, to);
+        order
     }
 
-    fn given_up<T>(&self, step: T, from: &str) {
-        drop(step);
+    /// Nothing has come of it.
+    fn stays(&mut self, from: &str, minor: u32) {
+        self.minor = minor;
         self.runs(from);
     }
 
-    fn runs(&self, expected: &str) {
+    fn current(&self, expected: &str) {
         for module in self.node.modules() {
-            assert_eq!((&module.vsn, module.actors_on_old), (&vsn(expected), 0));
+            assert_eq!(module.vsn, vsn(expected));
         }
     }
 
-    fn probation(&mut self, mut probation: Probation, fails_back: bool, from: &str, to: &str) {
-        let flagged = FLAGGED as usize - 1;
-        let (pinned, last) = (self.got.clone(), self.last.clone());
+    fn runs(&self, expected: &str) {
+        self.current(expected);
+        for module in self.node.modules() {
+            assert_eq!(module.actors_on_old, 0, "{}", module.name);
+        }
+    }
+
+    /// Whatever chance wants of senders and of actors that trap.
+    fn goes_on(&mut self) {
         for _ in 0..self.random.below(6) {
             match self.random.below(3) {
                 0 => self.trap(),
@@ -201,12 +288,44 @@ impl Program {
         if self.random.below(4) == 0 {
             self.check();
         }
+    }
+
+    /// The upgrade is over, and the receivers still drain: those who can are brought to the new code.
+    fn catch_up(&mut self, fails: bool) {
+        self.goes_on();
+        let flagged = FLAGGED as usize - 1;
+        let caught = self.node.catch_up(&name("probe")).unwrap();
+        let fails = fails && self.got[flagged].is_some();
+        assert_eq!(caught.held.len(), usize::from(fails), "{caught:?}");
+        if fails {
+            assert_eq!(self.node.purge(&name("probe"), Purge::Brutal).unwrap(), 1);
+            self.got[flagged] = None;
+        }
+    }
+
+    /// True: the new code stays.
+    fn probation(&mut self, mut probation: Probation, kind: Kind, fails_back: bool) -> bool {
+        let flagged = FLAGGED as usize - 1;
+        let (pinned, last) = (self.got.clone(), self.last.clone());
+        self.goes_on();
+        if kind == Kind::Draining {
+            let here = self.got.iter().flatten().count() as u64;
+            let old = || {
+                self.node
+                    .old_code()
+                    .iter()
+                    .map(|old| old.actors)
+                    .sum::<u64>()
+            };
+            until("all that were there drain, and nobody else", || {
+                old() == here
+            });
+        }
         if self.random.yes() {
             probation.confirm();
             if self.random.yes() {
                 probation.finish().map_err(|e| e.1).unwrap();
-                self.newer = !self.newer;
-                return self.runs(to);
+                return true;
             }
         }
         let policy = match self.random.below(3) {
@@ -238,7 +357,7 @@ impl Program {
                 OnDownFailure::Stop => self.got[flagged] = None,
             }
         }
-        self.runs(from);
+        false
     }
 
     fn run(mut self) {
@@ -253,6 +372,15 @@ impl Program {
         let living = self.got.iter().flatten().count() as u64 + SENDERS;
         until("every victim is gone, and nobody else", || {
             self.node.actor_count() == living
+        });
+        let waits = |node: &Node| {
+            node.metrics()
+                .mailbox_bytes
+                .iter()
+                .any(|(_, bytes)| *bytes > 0)
+        };
+        until("nothing waits, and nothing is counted", || {
+            !waits(&self.node)
         });
     }
 }

@@ -288,6 +288,20 @@ fn more_restarts_than_intensity_in_period_end_the_supervisor_with_shutdown() {
     }
 }
 
+/// The name of an actor that starts again is known before its `init` has run: what is sent to it then waits for it.
+#[test]
+fn an_actor_that_is_found_by_its_name_can_be_written_to() {
+    let tree = json!({"name": "top", "intensity": 1_000, "period": 3600, "children": [plain("a")]});
+    let node = boot_tree(tree);
+    for _ in 0..900 {
+        let before = pid(&node, "a");
+        // Written to as soon as it is found; an actor that is not there would be an error.
+        crash(&node, "a");
+        again(&node, "a", before);
+    }
+    assert_eq!(node.dead_letters(), 0);
+}
+
 #[test]
 fn a_restart_whose_init_fails_is_tried_again_until_the_intensity_is_reached() {
     let tree =

@@ -508,6 +508,7 @@ fn waiting_of(node: &Shared, pid: Pid, id: u64) -> Vec<Item> {
     let all = std::mem::take(&mut mail.queue);
     let (moved, kept): (Vec<Item>, Vec<Item>) = all.into_iter().partition(of_it);
     mail.queue = kept.into();
+    node.wait_less(mail.module, &moved);
     moved
 }
 

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub mailbox: u64,
     /// Events that wait in the longest.
     pub mailbox_max: u64,
+    /// Bytes that wait, by module; exact while nobody sends.
+    pub mailbox_bytes: Vec<(midflight_patch::ModuleName, u64)>,
     /// Events that nobody got since the node started.
     pub dead_letters: u64,
     /// Messages for which there was no room in a mailbox.
@@ -58,6 +60,7 @@ impl Node {
             actors: ["waiting", "running", "suspended", "parked", "held"].map(|s| (s, 0)),
             mailbox: 0,
             mailbox_max: 0,
+            mailbox_bytes: self.mailbox_bytes(),
             dead_letters: self.dead_letters(),
             overflows: self.shared.counters.overflows.load(Ordering::Relaxed),
             unconverted: self.shared.counters.unconverted.load(Ordering::Relaxed),
@@ -82,6 +85,13 @@ impl Node {
             metrics.mailbox_max = metrics.mailbox_max.max(waiting);
         }
         metrics
+    }
+
+    fn mailbox_bytes(&self) -> Vec<(midflight_patch::ModuleName, u64)> {
+        let modules = self.shared.code.modules().into_iter();
+        let here = modules.filter(|m| !m.gone.load(Ordering::SeqCst));
+        here.map(|m| (m.name.clone(), self.shared.weights.of(m.index)))
+            .collect()
     }
 
     /// The same vsn may be loaded twice, from two blobs: it is one line.

@@ -90,7 +90,7 @@ pub(super) fn go_back(
     body.version = change.from;
     name_issuers(shared, slot, change.to, change.from);
     convert(shared, instances, slot, &txn, change, Side::From);
-    redeliver_first(slot, state.redeliver);
+    redeliver_first(shared, slot, state.redeliver);
     Settled::Go
 }
 

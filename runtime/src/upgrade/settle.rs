@@ -94,7 +94,7 @@ fn install(
     body.version = change.to;
     name_issuers(shared, slot, change.from, change.to);
     convert(shared, instances, slot, txn, change, Side::To);
-    redeliver_first(slot, redeliver);
+    redeliver_first(shared, slot, redeliver);
 }
 
 /// It has a last word, on the code that it runs; `back`: to actors that run the code before.
@@ -189,7 +189,7 @@ pub(super) fn arrive(
 ) {
     body.state = migrated.state;
     switch_version(shared, instances, slot, body, txn, change);
-    redeliver_first(slot, migrated.redeliver);
+    redeliver_first(shared, slot, migrated.redeliver);
 }
 
 /// Answers that wait were asked for by the code that ran until now, unless they name this side's already.
@@ -207,13 +207,15 @@ pub(super) fn name_issuers(shared: &Shared, slot: &Slot, before: u32, now: u32) 
     }
 }
 
-pub(super) fn redeliver_first(slot: &Slot, events: Vec<Event>) {
+pub(super) fn redeliver_first(shared: &Shared, slot: &Slot, events: Vec<Event>) {
     if events.is_empty() || mutant!(redeliver_dropped) {
         return;
     }
     let mut mail = slot.mail.lock();
     for event in events.into_iter().rev() {
-        mail.queue.push_front(Item::host(event));
+        let item = Item::host(event);
+        shared.wait_more(mail.module, [&item]);
+        mail.queue.push_front(item);
     }
 }
 
@@ -243,7 +245,9 @@ pub(super) fn convert(
         if !mail.queue.iter().any(|item| foreign(item.stamp)) {
             return;
         }
-        std::mem::take(&mut mail.queue)
+        let waiting = std::mem::take(&mut mail.queue);
+        shared.wait_less(mail.module, &waiting);
+        waiting
     };
     let now = if side == Side::To {
         change.to
@@ -273,6 +277,7 @@ pub(super) fn convert(
         }
     }
     let mut mail = slot.mail.lock();
+    shared.wait_more(mail.module, &converted);
     converted.append(&mut mail.queue);
     mail.queue = converted;
 }

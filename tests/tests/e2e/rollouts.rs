@@ -1,6 +1,6 @@
 //! Patches that go well, patches that do not, and the way back.
 
-use midflight_tests::{Fleet, json, until};
+use midflight_tests::{Done, Fleet, json, until};
 
 #[test]
 #[allow(clippy::approx_constant)] // the seed's pi is 3.14
@@ -50,13 +50,7 @@ fn a_second_upgrade_after_a_first_then_a_downgrade_by_rollback() {
     assert_eq!(gateway.ask("inc", "counter.1"), "3");
     assert_eq!(fleet.vsns(0), ("2.1.0".into(), "2.1.0".into()));
 
-    let rollout = done
-        .out
-        .lines()
-        .find_map(rollout_of)
-        .expect("events name the rollout");
-    let back = fleet.run(&["rollback", &rollout, "--output", "json"]);
-    assert_eq!(back.code, 0, "{}", back.text());
+    let rollout = roll_back(&fleet, &done);
     assert_eq!(fleet.vsns(0), ("2.0.0".into(), "2.0.0".into()));
     assert_eq!(
         gateway.ask("inc", "counter.1"),
@@ -86,13 +80,7 @@ fn a_chain_of_patches_is_one_upgrade_on_each_node_and_one_rollback() {
     assert_eq!(gateway.ask("inc", "counter.1"), "2");
     assert_eq!(fleet.state(0, "counter.1")["increment_count"], json!(1));
 
-    let rollout = done
-        .out
-        .lines()
-        .find_map(rollout_of)
-        .expect("events name the rollout");
-    let back = fleet.run(&["rollback", &rollout, "--output", "json"]);
-    assert_eq!(back.code, 0, "{}", back.text());
+    roll_back(&fleet, &done);
     assert_eq!(fleet.vsns(0), ("1.0.0".into(), "1.0.0".into()));
     assert_eq!(
         gateway.ask("inc", "counter.1"),
@@ -101,9 +89,17 @@ fn a_chain_of_patches_is_one_upgrade_on_each_node_and_one_rollback() {
     );
 }
 
-fn rollout_of(line: &str) -> Option<String> {
-    let event: serde_json::Value = serde_json::from_str(line).ok()?;
-    event["rollout"].as_str().map(ToOwned::to_owned)
+/// Rolls back the rollout of these events; its name.
+fn roll_back(fleet: &Fleet, done: &Done) -> String {
+    let rollout_of = |line: &str| {
+        let event: serde_json::Value = serde_json::from_str(line).ok()?;
+        event["rollout"].as_str().map(ToOwned::to_owned)
+    };
+    let rollout = done.out.lines().find_map(rollout_of);
+    let rollout = rollout.expect("events name the rollout");
+    let back = fleet.run(&["rollback", &rollout, "--output", "json"]);
+    assert_eq!(back.code, 0, "{}", back.text());
+    rollout
 }
 
 #[test]
