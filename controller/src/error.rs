@@ -311,7 +311,7 @@ impl Error {
             Self::Waves { .. } => "let the last wave be 100%",
             Self::NoBatch { .. } => "give each host a zone, or name another variable with the policy's `batch`",
             Self::Overlap { rollout, .. } => {
-                return format!("see it with: midflight status {rollout}; put its nodes back with: midflight rollback {rollout}");
+                return format!("see it with: midflight status {rollout}; put its nodes back with: midflight rollback {rollout}; or take them over with: midflight apply --supersede {rollout}");
             }
             Self::Fenced { .. } => "this process has stopped; see who drives it with: midflight status",
             Self::DoesNotFit { .. } => "leave these nodes out with ':!NAME', or bring them to that release first",

@@ -24,6 +24,8 @@ pub struct Examiner {
     /// Modules that the patch changes.
     modules: Vec<String>,
     compares: bool,
+    /// Whether a gate needs more than the counts of an upgrade's health.
+    measures: bool,
     silence: Duration,
     concurrency: usize,
 }
@@ -49,19 +51,25 @@ impl Examiner {
             gates: policy.gates.clone(),
             modules,
             compares: policy.needs_control(),
+            measures: policy.needs_measures(),
             silence: policy.timeouts.silence.get(),
             concurrency: policy.concurrency.max(1) as usize,
         }
     }
 
-    /// Asks a node what it is and what it measured, until it answers or has been silent for too long.
+    /// Asks a node how it stands and, where a gate needs it, what it measured, until it answers or has been silent for too long.
     ///
     /// # Errors
     /// The silence of the last attempt, or what the agent refused.
     pub async fn ask(&self, link: &Link, key: &pb::Key) -> Result<pb::DescribeResponse, CallError> {
         link.patiently(self.silence, QUESTION, |agent| {
             let key = key.clone();
-            async move { agent.measure(key).await }
+            async move {
+                match self.measures {
+                    true => agent.measure(key).await,
+                    false => agent.describe_order(key).await,
+                }
+            }
         })
         .await
     }

@@ -66,6 +66,22 @@ pub fn plan(
     policy: &Policy,
     inventory: &Inventory,
 ) -> Result<Plan, Error> {
+    plan_over("", targets, answers, manifest, through, policy, inventory)
+}
+
+/// The same, where nodes that the rollout `superseded` holds may be taken over: they are as they will be when it is gone.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_over(
+    superseded: &str,
+    targets: Vec<Target>,
+    answers: Vec<Result<pb::DescribeResponse, CallError>>,
+    manifest: &Manifest,
+    through: &[&Manifest],
+    policy: &Policy,
+    inventory: &Inventory,
+) -> Result<Plan, Error> {
     let (mut change, mut current, mut unreachable) = (Vec::new(), Vec::new(), Vec::new());
     let mut unfinished = Vec::new();
     let (mut held, mut other) = (
@@ -79,10 +95,11 @@ pub fn plan(
             ..
         }) = &answer
             && let (pb::UpgradeState::Confirmed, Some(key)) = (upgrade.state(), &upgrade.key)
+            && (superseded.is_empty() || key.rollout_id != superseded)
         {
             unfinished.push((index, key.clone()));
         }
-        match answer.map(|described| fit(&described, manifest, through)) {
+        match answer.map(|described| fit(&described, manifest, through, superseded)) {
             Err(error) => unreachable.push((index, error.cause(Phase::Describe))),
             Ok(Fit::Held(rollout)) => held.push((name(), rollout)),
             Ok(Fit::Other(runs)) => other.push((name(), runs)),
@@ -161,10 +178,27 @@ enum Fit {
     Other(String),
 }
 
-fn fit(node: &pb::DescribeResponse, manifest: &Manifest, through: &[&Manifest]) -> Fit {
+fn fit(
+    node: &pb::DescribeResponse,
+    manifest: &Manifest,
+    through: &[&Manifest],
+    superseded: &str,
+) -> Fit {
     if let Some(open) = &node.upgrade {
         use pb::UpgradeState as S;
-        if matches!(open.state(), S::Open | S::Suspended | S::Probation) {
+        let by = open.key.as_ref().map_or("", |key| &key.rollout_id);
+        let gives_way = !superseded.is_empty() && by == superseded;
+        if let (S::Probation, true, Some(back)) = (open.state(), gives_way, &open.from) {
+            // The node rolls it back first; whether the modules fit then, it says before it changes anything.
+            let fits = back.name == manifest.name
+                && (starts_from(manifest.from.as_ref(), &back.vsn)
+                    || leads_on(through, manifest, &back.vsn));
+            return match fits {
+                true => Fit::Change,
+                false => Fit::Other(format!("{} {}", back.name, back.vsn)),
+            };
+        }
+        if !gives_way && matches!(open.state(), S::Open | S::Suspended | S::Probation) {
             return Fit::Held(
                 open.key
                     .as_ref()

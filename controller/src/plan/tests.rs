@@ -204,6 +204,63 @@ fn what_does_not_fit_is_refused_before_anything_is_changed() {
 }
 
 #[test]
+fn a_superseded_rollout_gives_its_nodes_up_and_no_other_does() {
+    let probation = |from: &str, module: &str| {
+        let mut answer = held(pb::UpgradeState::Probation).unwrap();
+        answer.upgrade.as_mut().unwrap().from = Some(pb::Release {
+            name: "demo".into(),
+            vsn: from.into(),
+            ..Default::default()
+        });
+        answer.current.as_mut().unwrap().vsn = "1.5.0".into();
+        answer.modules[0].vsn = module.into();
+        Ok(answer)
+    };
+    let cut = |over: &str, answer| {
+        let inventory = Inventory::parse(TEN, "fleet.yaml").unwrap();
+        let targets = targets(&inventory, "web01.eu", true).unwrap();
+        plan_over(
+            over,
+            targets,
+            vec![answer],
+            &manifest(),
+            &[],
+            &policy(&["100%"]),
+            &inventory,
+        )
+    };
+    let plan = cut("r-other", probation("1.0.0", "1.5")).unwrap();
+    assert_eq!(plan.waves[0].nodes, [0]);
+    assert_eq!(
+        cut("r-other", held(pb::UpgradeState::Open)).unwrap().waves[0].nodes,
+        [0]
+    );
+    assert!(
+        cut("r-other", held(pb::UpgradeState::Confirmed))
+            .unwrap()
+            .unfinished
+            .is_empty()
+    );
+    assert_eq!(
+        cut("r-third", probation("1.0.0", "1.5"))
+            .unwrap_err()
+            .code(),
+        "MF0506"
+    );
+    assert_eq!(
+        cut("r-other", probation("0.9.0", "1.5"))
+            .unwrap_err()
+            .code(),
+        "MF0507"
+    );
+    let hint = cut("", probation("1.0.0", "1.5")).unwrap_err().hint();
+    assert!(
+        hint.ends_with("midflight apply --supersede r-other"),
+        "{hint}"
+    );
+}
+
+#[test]
 fn an_earlier_rollout_that_was_never_finished_is_listed() {
     let plan = cut(vec![held(pb::UpgradeState::Confirmed)], &policy(&["100%"])).unwrap();
     assert_eq!(plan.unfinished.len(), 1);

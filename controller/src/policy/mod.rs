@@ -158,6 +158,16 @@ impl Policy {
             .any(|gate| matches!(gate, Gate::Measured(gate) if gate.bound.is_relative()))
     }
 
+    /// Whether a gate needs more than what nodes count anyway: distributions, mailboxes, or a comparison.
+    #[must_use]
+    pub fn needs_measures(&self) -> bool {
+        use Measure::{Mailbox, P50, P90, P99};
+        self.needs_control()
+            || self.gates.iter().any(|gate| {
+                matches!(gate, Gate::Measured(gate) if matches!(gate.measure, P50 | P90 | P99 | Mailbox))
+            })
+    }
+
     /// The same policy for an emergency: a tenth of each bake, but 5s of what was longer, and as many nodes at a time as the
     /// healthy ones allow. A canary of one node, with its gates, is always first.
     #[must_use]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod controls;
+mod gates;
 mod lockstep;
 mod recovery;
 mod world;

@@ -131,6 +131,14 @@ impl Agent for Connection {
         async move { self.described(Some(&key)) }.boxed()
     }
 
+    fn measure(&self, key: pb::Key) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
+        async move {
+            let described = self.described(Some(&key))?;
+            Ok(self.node.measured(described))
+        }
+        .boxed()
+    }
+
     fn stage(
         &self,
         mut parts: BoxStream<'static, pb::StageRequest>,

@@ -32,6 +32,8 @@ pub struct Script {
     pub stays_away: bool,
     /// Counts of the patched modules after resume.
     pub health: pb::Health,
+    /// What its old and its new code measure in each second that they run.
+    pub measures: [pb::VersionMeasures; 2],
     /// It refuses to roll back.
     pub rollback_fails: bool,
     /// It loses the new release when it is asked for its health, as after a restart.

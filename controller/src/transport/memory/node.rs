@@ -27,6 +27,7 @@ pub(super) struct Node {
     to: pb::Release,
     state: Mutex<State>,
     cancelled: Notify,
+    started: Instant,
 }
 
 /// What became of one order.
@@ -81,6 +82,8 @@ pub(super) struct State {
     pub(super) away: bool,
     pub(super) silent: usize,
     pub(super) resumed: usize,
+    /// When the new code began to run, the last time.
+    pub(super) new_since: Option<Instant>,
     pub(super) failed: usize,
     pub(super) calls: Vec<&'static str>,
 }
@@ -141,6 +144,32 @@ impl Node {
             to,
             state: Mutex::new(state),
             cancelled: Notify::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// With what its codes have measured since they began to run.
+    pub(super) fn measured(&self, described: pb::DescribeResponse) -> pb::DescribeResponse {
+        let (now, new_since) = (Instant::now(), self.state().new_since);
+        let on_new = self.state().on_new;
+        let new_since = new_since.filter(|_| on_new);
+        let ran = |since: Instant, until: Instant| until.saturating_duration_since(since);
+        let old = ran(self.started, new_since.unwrap_or(now));
+        let [old_each, new_each] = &self.script.measures;
+        let mut versions = vec![times(old_each, &self.from.vsn, old)];
+        if let Some(since) = new_since {
+            versions.insert(0, times(new_each, &self.to.vsn, ran(since, now)));
+        }
+        let module = pb::ModuleMeasures {
+            module: "counter".to_owned(),
+            versions,
+            ..pb::ModuleMeasures::default()
+        };
+        pb::DescribeResponse {
+            // A millisecond has passed before anything can be asked.
+            uptime_ms: ran(self.started, now).as_millis() as u64 + 1,
+            measures: vec![module],
+            ..described
         }
     }
 
@@ -331,6 +360,7 @@ impl Node {
         if phase == pb::Phase::Resume {
             let mut state = self.state();
             (state.on_new, state.resumed) = (true, state.resumed + 1);
+            state.new_since = Some(Instant::now());
             if let Some(record) = state.record(key) {
                 record.state = pb::UpgradeState::Probation;
                 let lease = Some(record.lease).filter(|lease| !lease.is_zero());
@@ -396,4 +426,24 @@ async fn replay(record: &Record, out: &Out) {
         },
     };
     let _ = out.send(Ok(event)).await;
+}
+
+/// What comes each second, after so long.
+fn times(each: &pb::VersionMeasures, vsn: &str, time: Duration) -> pb::VersionMeasures {
+    let times = |count: u64| count * time.as_millis() as u64 / 1_000;
+    let all = |each: &Option<pb::Distribution>| {
+        let mut all = each.clone()?;
+        all.counts
+            .iter_mut()
+            .for_each(|count| *count = times(*count));
+        Some(all)
+    };
+    pb::VersionMeasures {
+        vsn: vsn.to_owned(),
+        events: times(each.events),
+        traps: times(each.traps),
+        errors: times(each.errors),
+        latency: all(&each.latency),
+        depth: all(&each.depth),
+    }
 }
