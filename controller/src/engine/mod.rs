@@ -13,6 +13,7 @@ pub mod id;
 pub mod link;
 pub mod measure;
 pub mod moves;
+pub mod next;
 pub mod node;
 pub mod pauses;
 pub mod payload;

@@ -1,6 +1,8 @@
 //! What people ask while a rollout runs or after its end: each request is a fact, done or refused with the reason, and what
 //! follows from it follows in the same step.
 
+use std::time::Duration;
+
 use crate::engine::control::{Answer, Request, Verb};
 use crate::engine::gate::Verdict;
 use crate::engine::moves::Action;
@@ -86,8 +88,16 @@ impl Rollout {
         if self.state.stage == Stage::RollingBack {
             return Some("it is rolling back already".to_owned());
         }
-        let nodes = &self.state.nodes;
-        (nodes.idle() && nodes.changed().is_empty())
+        let until = self.policy.rollback_until;
+        let since = Duration::from_millis(self.now_ms.saturating_sub(self.state.ended_ms));
+        if self.state.stage == Stage::Ended(RolloutState::Succeeded) && since > until.get() {
+            return Some(format!(
+                "it succeeded longer ago than the {until} in which its policy allows that; bring the nodes to the older release \
+                 with a patch that leads there"
+            ));
+        }
+        let ended = matches!(self.state.stage, Stage::Ended(_));
+        (ended && self.state.nodes.changed().is_empty())
             .then(|| "no node runs what it brought".to_owned())
     }
 

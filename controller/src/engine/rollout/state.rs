@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) epoch: u64,
     /// Why it is where it is.
     pub(super) reason: String,
+    /// When it ended.
+    pub(super) ended_ms: u64,
 }
 
 impl State {
@@ -87,7 +89,7 @@ impl State {
                 request,
                 refused: None,
             } => self.control(request),
-            Fact::State { state, reason } => self.state(*state, reason),
+            Fact::State { state, reason } => self.state(*state, reason, time_ms),
             Fact::Wave { wave, stage, .. } => self.wave(*wave, *stage, time_ms),
             Fact::Batch { batch, barrier, .. } => self.batch(*batch, *barrier),
             Fact::Gate { verdict, .. } => self.verdict = Some(verdict.clone()),
@@ -153,7 +155,7 @@ impl State {
         self.epoch = 1;
     }
 
-    fn state(&mut self, state: RolloutState, reason: &str) {
+    fn state(&mut self, state: RolloutState, reason: &str, time_ms: u64) {
         reason.clone_into(&mut self.reason);
         self.paused = state == RolloutState::Paused;
         match state {
@@ -164,7 +166,7 @@ impl State {
                 }
             }
             state if state.is_final() => {
-                self.stage = Stage::Ended(state);
+                (self.stage, self.ended_ms) = (Stage::Ended(state), time_ms);
                 self.move_all(Node::Finishing, Node::Settled(Outcome::Confirmed));
             }
             _ => {}

@@ -559,6 +559,19 @@ fn a_promotion_skips_the_rest_of_a_bake_and_never_a_tripped_gate() {
 }
 
 #[test]
+fn a_rollout_that_succeeded_can_be_rolled_back_until_its_policy_says_no() {
+    let mut r = rollout_with(&[1], &paused_with("rollback_until: 7d\n"));
+    confirm_canary(&mut r);
+    step(&mut r, Input::Finished(0, Ok(())));
+    r.now_ms = 7 * 86_400_000 + 1;
+    let refused = ask(&mut r, Verb::Rollback);
+    assert!(refused[0].starts_with("refused: it succeeded longer ago"), "{refused:?}");
+    r.now_ms = 7 * 86_400_000;
+    let words = ask(&mut r, Verb::Rollback);
+    assert_eq!(words, ["rolling_back", "cancel upgrades", "cancel confirms", "rollback 0"]);
+}
+
+#[test]
 fn a_gate_with_too_little_data_is_looked_at_again_and_pauses_the_rollout_in_the_end() {
     let mut r = rollout(&[1, 1]);
     step(&mut r, Input::Start);

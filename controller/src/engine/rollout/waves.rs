@@ -264,7 +264,9 @@ impl Rollout {
             return;
         }
         match standing {
-            Standing::Confirmed | Standing::Probation => {
+            // It has not: it is asked again.
+            Standing::Probation => self.actions.push(Action::Confirm(node)),
+            Standing::Confirmed => {
                 self.outcome(node, Outcome::Confirmed, None, None);
                 if self.state.stage == Stage::RollingBack {
                     self.put_back(node);
