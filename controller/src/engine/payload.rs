@@ -55,6 +55,12 @@ impl Payload {
         }
     }
 
+    /// Bytes of all its blobs.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.blobs.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// The first message of every stage call.
     #[must_use]
     pub fn header(&self, key: &pb::Key, epoch: u64) -> pb::StageRequest {

@@ -1,5 +1,6 @@
-//! One HTTP/2 connection as a service that tonic's client can call: one task a connection and none a call, small windows,
-//! no buffers between. It promises that a request whose future or answer is dropped is reset. It does not connect again.
+//! One HTTP/2 connection as a service that tonic's client can call: one task a connection and none a call, small windows, and
+//! a small request leaves in one write. It promises that a request whose future or answer is dropped is reset. It does not
+//! connect again.
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body, Frame};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
 use tonic::codegen::{Bytes, Service, http};
 
 /// What fails.
@@ -19,8 +20,11 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 const WINDOW: u32 = 64 << 10;
 /// Bytes of the headers of one answer; a failure rides there.
 const HEADERS: u32 = 64 << 10;
-/// Bytes of requests that wait in memory before their sender does.
+/// Bytes of a request that are handed over at once, whether or not there is window for them; of the rest, what there is
+/// window for.
 const AHEAD: usize = 64 << 10;
+/// Frames up to this size together become one record of TLS, and one write.
+const TOGETHER: usize = 1 << 10;
 
 /// A connection; cheap to clone. It is closed once all clones and all answers are gone.
 #[derive(Clone)]
@@ -42,7 +46,7 @@ impl Http2 {
             .max_header_list_size(HEADERS)
             .max_send_buffer_size(AHEAD)
             .enable_push(false)
-            .handshake(io)
+            .handshake(BufWriter::with_capacity(TOGETHER, io))
             .await?;
         // Ends with the last handle, or when the peer closes; whoever waits for an answer is told by h2 itself.
         tokio::spawn(async move {
@@ -127,6 +131,8 @@ struct Pump {
     to: SendStream<Bytes>,
     /// Read and not sent; one more than there is window for is read ahead, so that the last can say that it is the last.
     left: VecDeque<Bytes>,
+    /// Bytes that were handed over.
+    handed: usize,
     ended: bool,
 }
 
@@ -136,6 +142,7 @@ impl Pump {
             body,
             to,
             left: VecDeque::new(),
+            handed: 0,
             ended: false,
         }
     }
@@ -155,15 +162,20 @@ impl Pump {
                     Poll::Pending => Poll::Pending,
                 };
             };
-            self.to.reserve_capacity(data.len());
-            if self.to.capacity() == 0 {
+            let mut room = AHEAD.saturating_sub(self.handed);
+            if room == 0 {
+                self.to.reserve_capacity(data.len());
+                room = self.to.capacity();
+            }
+            if room == 0 {
                 match ready!(self.to.poll_capacity(context)) {
                     Some(Ok(_)) => continue,
                     // The stream is over: what became of it, the answer says.
                     Some(Err(_)) | None => return Poll::Ready(Ok(())),
                 }
             }
-            let some = data.split_to(data.len().min(self.to.capacity()));
+            let some = data.split_to(data.len().min(room));
+            self.handed += some.len();
             if data.is_empty() {
                 self.left.pop_front();
             }

@@ -1,6 +1,7 @@
 //! The command line of the simulator: boots the fleet, says how to reach it, and serves until SIGTERM or SIGINT.
 
 use std::{
+    io::Write as _,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -118,7 +119,10 @@ async fn simulate(options: &Options, events: Option<PathBuf>) -> Result<(), Erro
 /// On stderr, as everything that is no data.
 fn tell(fleet: &Fleet, options: &Options, took: Duration, each: u64) {
     let dir = fleet.folder.display();
-    eprintln!(
+    let mut err = std::io::stderr();
+    // Nobody may listen, and the fleet serves all the same.
+    let _ = writeln!(
+        err,
         "{} nodes listen on port {} ({} ms to boot, {:.1} KiB a node)",
         fleet.nodes.len(),
         options.port,
@@ -129,7 +133,10 @@ fn tell(fleet: &Fleet, options: &Options, took: Duration, each: u64) {
         Some(_) => "PATCH".to_owned(),
         None => format!("{dir}/patch-2.bundle"),
     };
-    eprintln!("midflight apply {bundle} sim -i {dir}/fleet.yaml --pki {dir}/pki --all");
+    let _ = writeln!(
+        err,
+        "midflight apply {bundle} sim -i {dir}/fleet.yaml --pki {dir}/pki --all"
+    );
 }
 
 /// Bytes of this process in memory; 0 where the system does not say.

@@ -60,7 +60,7 @@ pub struct Place<'a> {
 }
 
 impl Folder {
-    /// Makes the folder, if it is not there, and in it `pki/` with a new CA and an operator.
+    /// Makes the folder, if it is not there, and in it `pki/` with a new CA, an operator, and a server for `midflight serve`.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Simulation`].
@@ -84,9 +84,14 @@ impl Folder {
             .distinguished_name
             .push(DnType::OrganizationalUnitName, "operator");
         operator.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (key, certificate) = folder.issue(operator)?;
-        folder.write("pki/controller.pem", certificate.pem().as_bytes())?;
-        folder.write("pki/controller.key", key.serialize_pem().as_bytes())?;
+        let mut server = params("server");
+        server.subject_alt_names = vec![SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        for (name, params) in [("controller", operator), ("server", server)] {
+            let (key, certificate) = folder.issue(params)?;
+            folder.write(&format!("pki/{name}.pem"), certificate.pem().as_bytes())?;
+            folder.write(&format!("pki/{name}.key"), key.serialize_pem().as_bytes())?;
+        }
         Ok(folder)
     }
 

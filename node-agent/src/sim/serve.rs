@@ -6,6 +6,7 @@ use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 use midflight_proto::peer::Peer;
 use rustls::ServerConfig;
 use tokio::{
+    io::BufWriter,
     net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
@@ -21,6 +22,8 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 const BACKLOG: u32 = 16_384;
 /// How long to wait when the operating system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Frames up to this size together become one record of TLS, and one write.
+const TOGETHER: usize = 1 << 10;
 
 /// Listens on every address of this machine.
 ///
@@ -87,7 +90,7 @@ async fn connection(node: &Arc<Node>, stream: TcpStream) -> Result<(), String> {
     // The verifier lets nobody through without one.
     let certificate = certificate.ok_or("the client showed no certificate")?;
     let peer = Peer::of_certificate(certificate, &address.to_string());
-    let served = embed::serve(node.agent.clone(), stream, peer).await;
+    let served = embed::serve(node.agent.clone(), BufWriter::with_capacity(TOGETHER, stream), peer).await;
     served.map_err(|error| error.to_string())
 }
 

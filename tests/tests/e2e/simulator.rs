@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
 };
 
 use midflight_tests::binary;
@@ -12,6 +12,8 @@ use serde_json::Value;
 
 struct Sim {
     child: Child,
+    /// Kept, so that it can go on talking.
+    _stderr: BufReader<ChildStderr>,
     dir: tempfile::TempDir,
 }
 
@@ -43,11 +45,16 @@ impl Sim {
             .expect("the simulator starts");
         let mut said = String::new();
         let stderr = child.stderr.take().expect("stderr is a pipe");
-        BufReader::new(stderr)
+        let mut stderr = BufReader::new(stderr);
+        stderr
             .read_line(&mut said)
             .expect("it says something");
         assert!(said.contains("listen on port"), "{said}");
-        Self { child, dir }
+        Self {
+            child,
+            _stderr: stderr,
+            dir,
+        }
     }
 
     fn midflight(&self, words: &[&str]) -> Output {

@@ -1,6 +1,7 @@
 //! Brings a patch to a node: only what the node does not have, and after a break from where the node stopped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
 use midflight_proto::agent::v1 as pb;
@@ -23,7 +24,13 @@ pub(super) async fn stage_all(
     Ok(())
 }
 
-/// Brings what the node does not have. Asked again after a break, it goes on where the node stopped.
+/// Patches up to so many bytes go to a node whole before it is asked what it has of them.
+const AT_ONCE: usize = 1 << 20;
+/// The agent's code for bytes that do not continue what it has.
+const HAS_SOME: &str = "MF0412";
+
+/// Brings what the node does not have. Most nodes have nothing of a patch, so that all of it goes with the first question;
+/// a node that has something says so, and from then on it goes on where the node stopped.
 async fn stage(
     link: &Link,
     order: &Order,
@@ -35,8 +42,19 @@ async fn stage(
         patch_digest: payload.digest.clone(),
         ..key.clone()
     };
+    let whole = &AtomicBool::new(payload.size() <= AT_ONCE);
     link.patiently(limit, limit, |agent| async move {
         let header = payload.header(key, order.epoch);
+        if whole.swap(false, Ordering::Relaxed) {
+            let all = payload.clone().missing(&[]);
+            let parts = futures::stream::iter([header.clone()].into_iter().chain(all));
+            match agent.stage(parts.boxed()).await {
+                Ok(have) if have.complete => return Ok(()),
+                Ok(_) => {}
+                Err(CallError::Failed(failure)) if failure.code == HAS_SOME => {}
+                Err(error) => return Err(error),
+            }
+        }
         let have = agent
             .stage(futures::stream::iter([header.clone()]).boxed())
             .await?;

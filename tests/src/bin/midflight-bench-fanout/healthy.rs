@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::{
     Figure, Result, figure,
-    process::{Measured, measure},
+    process::{Measured, measure, processor_time},
     sim::Sim,
 };
 
@@ -41,7 +41,25 @@ pub(crate) fn run(n: u64, idle: u64, figures: &mut Vec<Figure>) -> Result<()> {
         (share, "of the rollout's time"),
     );
     drop(sim);
+    resumed(n, figures)?;
     peer(n, figures)
+}
+
+/// The second rollout of a server, which has met every node in the first. Its processor time is the server's.
+fn resumed(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
+    let sim = Sim::start(n, "")?;
+    let server = sim.serve()?;
+    let apply = |bundle| -> Result<Measured> {
+        let mut apply = sim.apply(bundle, "policy.yaml")?;
+        good(&sim, measure(apply.args(["--server", crate::sim::SERVER]))?)
+    };
+    apply("patch-2.bundle")?;
+    let before = processor_time(server.id())?;
+    let measured = apply("patch-3.bundle")?;
+    let cpu = processor_time(server.id())? - before;
+    let measured = Measured { cpu, ..measured };
+    report(figures, ["fanout_rate_resumed", "fanout_cpu_resumed"], "midflight", n, measured);
+    Ok(())
 }
 
 /// Against a fleet of its own.

@@ -42,7 +42,7 @@ pub(crate) fn measure(command: &mut Command) -> Result<Measured> {
         sleep(LOOK);
     }
     let wall = start.elapsed();
-    let cpu = processor_time(&child)?;
+    let cpu = processor_time(child.id())?;
     let status = child.wait()?;
     Ok(Measured {
         wall,
@@ -62,8 +62,9 @@ fn memory(child: &Child) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-fn processor_time(child: &Child) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+/// User and system, of a process that was not waited for.
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // After the name, which may hold anything but a last parenthesis: state, then eleven more fields, then the two.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = fields.split_whitespace().collect();

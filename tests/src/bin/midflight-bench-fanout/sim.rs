@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,10 +14,14 @@ use crate::{POLICY, Result};
 
 /// Not the agents' own port, so that a fleet of somebody else does not answer.
 const PORT: u16 = 7411;
+/// Where `midflight serve` listens.
+pub(crate) const SERVER: &str = "127.0.0.1:7412";
 
 /// A fleet that listens.
 pub(crate) struct Sim {
     child: Child,
+    /// Kept, so that it can go on talking.
+    _stderr: BufReader<ChildStderr>,
     folder: TempDir,
 }
 
@@ -44,13 +48,18 @@ impl Sim {
             .spawn()?;
         let stderr = child.stderr.take().ok_or("no stderr")?;
         let mut said = String::new();
-        BufReader::new(stderr).read_line(&mut said)?;
+        let mut stderr = BufReader::new(stderr);
+        stderr.read_line(&mut said)?;
         if !said.contains(" listen on port ") {
             let _ = child.kill();
             return Err(format!("the simulator did not start: {said}").into());
         }
         eprintln!("# simulator: {}", said.trim_end());
-        Ok(Self { child, folder })
+        Ok(Self {
+            child,
+            _stderr: stderr,
+            folder,
+        })
     }
 
     /// Where its files are.
@@ -83,6 +92,26 @@ impl Sim {
         self.controller(&["apply", bundle, "sim", "--all", "--policy", policy])
     }
 
+    /// A server for the fleet, once it listens.
+    pub(crate) fn serve(&self) -> Result<Server> {
+        let mut child = Command::new(program("midflight")?)
+            .args(["serve", "--listen", SERVER, "--policy", "policy.yaml"])
+            .args(["--inventory", "fleet.yaml", "--pki", "pki", "--journal", "server.db"])
+            .current_dir(self.folder())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = child.stderr.take().ok_or("no stderr")?;
+        let mut said = BufReader::new(stderr).lines();
+        let listens = |line: std::io::Result<String>| line.is_ok_and(|line| line.starts_with("listening on "));
+        if !said.by_ref().any(listens) {
+            let _ = child.kill();
+            return Err("midflight serve did not start".into());
+        }
+        // What it says later has to go somewhere.
+        std::thread::spawn(move || said.for_each(drop));
+        Ok(Server(child))
+    }
+
     /// What a command wrote, for messages.
     pub(crate) fn said(&self) -> String {
         let tail = |name: &str| {
@@ -106,6 +135,24 @@ impl Drop for Sim {
         // It fails only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// `midflight serve`; killed when it is dropped.
+pub(crate) struct Server(Child);
+
+impl Server {
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It fails only for a process that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
