@@ -14,6 +14,7 @@ mod nodes;
 mod patch;
 mod pki;
 mod plan;
+mod releases;
 mod rollback;
 mod sim;
 mod status;
@@ -65,6 +66,8 @@ enum Verb {
     Rollback(rollback::RollbackArgs),
     /// Say what runs on nodes.
     Nodes(nodes::NodesArgs),
+    /// Say which releases are on nodes and in which state, or remove one that nothing needs.
+    Releases(releases::ReleasesArgs),
     /// List the rollouts in the journal, newest first.
     History(history::HistoryArgs),
     /// Read and check inventories.
@@ -135,6 +138,7 @@ pub fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Status(args) => block_on(status::run(&args, format)),
         Verb::Rollback(args) => block_on(rollback::run(args, format)),
         Verb::Nodes(args) => block_on(nodes::run(args, format)),
+        Verb::Releases(args) => block_on(releases::run(args, format)),
         Verb::History(args) => block_on(history::run(&args, format)),
         Verb::Inventory(verb) => inventory::run(&verb, format),
         Verb::Patch(verb) => patch::run(&verb, format),
