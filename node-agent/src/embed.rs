@@ -15,8 +15,8 @@ pub use crate::{
     agent::{Agent, Boot, Parts, Verified},
     config::Sys,
     journal::Storage,
-    store::Blobs,
     sim::memory::{MemoryBlobs, MemoryStorage, Pool},
+    store::Blobs,
     trust::{Signers, Trust},
     work::{Inline, Threads, Work, Worker},
 };

@@ -4,7 +4,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc, time::SystemTime};
+    sync::Arc,
+    time::SystemTime,
+};
 
 use midflight_patch::{AllowedSigners, PATCH_NAMESPACE};
 

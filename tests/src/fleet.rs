@@ -207,12 +207,23 @@ impl Fleet {
         }
     }
 
-    /// Sends an agent a signal: TERM, STOP, CONT.
+    /// Sends an agent a signal: TERM, STOP, CONT. After STOP none of its threads runs any more.
     pub fn signal(&self, index: usize, signal: &str) {
         let child = self.nodes[index].child.as_ref();
         let pid = child.expect("the agent runs").id().to_string();
-        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+        let sent = Command::new("kill")
+            .args([&format!("-{signal}"), &pid])
+            .status();
         assert!(sent.expect("kill runs").success());
+        if signal == "STOP" {
+            // The signal stops all threads once the first of them is at it, which takes a while on a busy machine.
+            until("the agent has stopped", || {
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('T'))
+            });
+        }
     }
 
     /// Asks an agent to end; its exit code.

@@ -48,7 +48,8 @@ impl Want {
             }
             false => None,
         };
-        let module = |entry: &midflight_patch::ModuleEntry| (entry.name.to_string(), entry.blob.to_string());
+        let module =
+            |entry: &midflight_patch::ModuleEntry| (entry.name.to_string(), entry.blob.to_string());
         Ok(Self {
             modules: manifest.modules.iter().map(module).collect(),
             name: manifest.name,
@@ -63,7 +64,11 @@ impl Want {
         let mut why = Vec::new();
         if (&current.name, &current.vsn) != (&self.name, &self.vsn) {
             why.push("another release".to_owned());
-        } else if self.digest.as_ref().is_some_and(|digest| *digest != current.digest) {
+        } else if self
+            .digest
+            .as_ref()
+            .is_some_and(|digest| *digest != current.digest)
+        {
             why.push("another release of the same vsn".to_owned());
         }
         for (name, wanted) in &self.modules {
@@ -112,7 +117,10 @@ fn stand(answer: &Result<pb::DescribeResponse, CallError>, want: Option<&Want>) 
             return Stand {
                 as_wanted: false,
                 loaded: "-".to_owned(),
-                wanted: want.map_or_else(|| "-".to_owned(), |want| format!("{} {}", want.name, want.vsn)),
+                wanted: want.map_or_else(
+                    || "-".to_owned(),
+                    |want| format!("{} {}", want.name, want.vsn),
+                ),
                 why: format!("no answer ({})", error.code()),
             };
         }
@@ -149,7 +157,8 @@ fn from_permanent(node: &pb::DescribeResponse) -> Vec<String> {
         (_, loaded) => format!("{} is {}", drift.module, short(loaded)),
     };
     let mut why: Vec<String> = node.drift.iter().map(module).collect();
-    let digest = |release: &Option<pb::Release>| release.as_ref().map(|release| release.digest.clone());
+    let digest =
+        |release: &Option<pb::Release>| release.as_ref().map(|release| release.digest.clone());
     if why.is_empty() && digest(&node.current) != digest(&node.permanent) {
         why.push("another release of the same modules".to_owned());
     }
@@ -181,17 +190,23 @@ fn as_json(
     stand: &Stand,
 ) -> serde_json::Value {
     let release = |release: &Option<pb::Release>| {
-        release
-            .as_ref()
-            .map(|release| json!({"name": release.name, "vsn": release.vsn, "digest": release.digest}))
+        release.as_ref().map(
+            |release| json!({"name": release.name, "vsn": release.vsn, "digest": release.digest}),
+        )
     };
     let (loaded, permanent, drift) = match answer {
-        Ok(node) => (release(&node.current), release(&node.permanent), node.drift.as_slice()),
+        Ok(node) => (
+            release(&node.current),
+            release(&node.permanent),
+            node.drift.as_slice(),
+        ),
         Err(_) => (None, None, [].as_slice()),
     };
     let drift: Vec<_> = drift
         .iter()
-        .map(|drift| json!({"module": drift.module, "wanted": drift.wanted, "loaded": drift.loaded}))
+        .map(
+            |drift| json!({"module": drift.module, "wanted": drift.wanted, "loaded": drift.loaded}),
+        )
         .collect();
     json!({
         "node": name, "as_wanted": stand.as_wanted, "why": stand.why, "loaded": loaded, "permanent": permanent, "drift": drift,
@@ -201,13 +216,24 @@ fn as_json(
 fn named(release: Option<&pb::Release>) -> String {
     release.map_or_else(
         || "-".to_owned(),
-        |release| format!("{} {} {}", release.name, release.vsn, short(&release.digest)),
+        |release| {
+            format!(
+                "{} {} {}",
+                release.name,
+                release.vsn,
+                short(&release.digest)
+            )
+        },
     )
 }
 
 /// As `midflight patch inspect` shortens a digest.
 fn short(digest: &str) -> String {
-    digest.trim_start_matches("sha256:").chars().take(12).collect()
+    digest
+        .trim_start_matches("sha256:")
+        .chars()
+        .take(12)
+        .collect()
 }
 
 #[cfg(test)]
@@ -278,8 +304,16 @@ mod tests {
         let lost = CallError::Lost {
             source: "reset".into(),
         };
-        let answers = [Ok(node("2", "2")), Ok(node("1", "1")), Ok(node("2", "2")), Err(lost)];
-        let stands: Vec<Stand> = answers.iter().map(|answer| stand(answer, Some(&want("2")))).collect();
+        let answers = [
+            Ok(node("2", "2")),
+            Ok(node("1", "1")),
+            Ok(node("2", "2")),
+            Err(lost),
+        ];
+        let stands: Vec<Stand> = answers
+            .iter()
+            .map(|answer| stand(answer, Some(&want("2"))))
+            .collect();
         let names = ["web01", "web02", "web03", "web04"];
         assert_eq!(
             folded(&names, &stands),

@@ -6,8 +6,8 @@ use clap::Args;
 use midflight_proto::agent::v1 as pb;
 use serde_json::json;
 
-use crate::command::fleet::{FleetArgs, PolicyArgs, TargetArgs};
 use crate::command::drift::{self, Want};
+use crate::command::fleet::{FleetArgs, PolicyArgs, TargetArgs};
 use crate::command::{print, print_json};
 use crate::engine::survey;
 use crate::engine::words::Phase;

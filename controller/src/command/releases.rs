@@ -125,7 +125,8 @@ fn folded(names: &[&str], answers: &[Result<Vec<pb::ReleaseStatus>, CallError>])
             }
         }
     }
-    let mut rows = vec![["COUNT", "STATE", "RELEASE", "DIGEST", "BYTES", "NODES"].map(str::to_owned)];
+    let mut rows =
+        vec![["COUNT", "STATE", "RELEASE", "DIGEST", "BYTES", "NODES"].map(str::to_owned)];
     for ((state, release, digest, bytes), nodes) in alike {
         rows.push([
             nodes.len().to_string(),

@@ -88,10 +88,10 @@ impl Agent {
         }
         let now = self.clock.now();
         let transaction = self.transaction_of(key);
-        if let Some(transaction) = &transaction {
-            if !transaction.lease.renew(now) {
-                return Err(expired(key, transaction.lease.terms().lease_ms));
-            }
+        if let Some(transaction) = &transaction
+            && !transaction.lease.renew(now)
+        {
+            return Err(expired(key, transaction.lease.terms().lease_ms));
         }
         Ok(pb::RenewResponse {
             state: record.stand.to_pb().into(),

@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use midflight_agent::{
     clock::{Clock, TokioClock},
     embed::{
-        Agent, Boot, Inline, MemoryBlobs, Parts, Peer, Role, Signers, Storage, Sys, Trust, Verified, serve,
+        Agent, Boot, Inline, MemoryBlobs, Parts, Peer, Role, Signers, Storage, Sys, Trust,
+        Verified, serve,
     },
 };
 use midflight_proto::agent::v1::{self as pb, OnLostContact, UpgradeState};
@@ -22,7 +23,9 @@ use parking_lot::Mutex;
 use tonic::transport::{Endpoint, Uri};
 
 use crate::support::{
-    ALL, Client, Node as Files, Order, bundles::patch, failure, key, stage,
+    ALL, Client, Node as Files, Order,
+    bundles::patch,
+    failure, key, stage,
     values::{Control, Values},
 };
 
@@ -118,7 +121,13 @@ impl Node {
     /// The agent that a restart finds.
     fn restart(&mut self) {
         self.control = Arc::default();
-        self.agent = boot(&self.files, &self.control, &self.clock, &self.disk, &self.blobs);
+        self.agent = boot(
+            &self.files,
+            &self.control,
+            &self.clock,
+            &self.disk,
+            &self.blobs,
+        );
     }
 
     async fn client(&self) -> Client {
@@ -219,7 +228,9 @@ async fn renewals_keep_a_node_in_probation_and_without_them_it_goes_back_after_t
     let node = Node::start();
     let mut client = node.client().await;
     // 0: a minute, then back.
-    let key = node.upgraded(&mut client, 0, OnLostContact::Unspecified).await;
+    let key = node
+        .upgraded(&mut client, 0, OnLostContact::Unspecified)
+        .await;
     for _ in 0..6 {
         after(20).await;
         let renewed = client.renew(renew(&key, 1)).await.unwrap().into_inner();
@@ -259,7 +270,10 @@ async fn a_rollback_by_itself_that_fails_is_tried_again_and_again() {
     // After 5, 10, 20, 40, 60 and 60 seconds.
     after(200).await;
     assert_eq!((node.rollbacks(), node.runs()), (7, "2".to_owned()));
-    assert_eq!(failure(client.confirm(confirm(&key)).await).1.code, "MF0445");
+    assert_eq!(
+        failure(client.confirm(confirm(&key)).await).1.code,
+        "MF0445"
+    );
     node.control.mend("rollback");
     after(60).await;
     assert_eq!((node.rollbacks(), node.runs()), (8, "1".to_owned()));
@@ -315,7 +329,9 @@ async fn a_journal_that_cannot_be_written_refuses_every_order_before_anything_ch
         .await;
     let calls = node.control.calls();
     node.disk.full.store(true, SeqCst);
-    let full = |failure: pb::Failure| assert_eq!((failure.code.as_str(), failure.changed), ("MF0407", false));
+    let full = |failure: pb::Failure| {
+        assert_eq!((failure.code.as_str(), failure.changed), ("MF0407", false))
+    };
     full(failure(client.renew(renew(&key, 2)).await).1);
     full(failure(client.confirm(confirm(&key)).await).1);
     let taking = pb::UpgradeOpen {
@@ -330,8 +346,14 @@ async fn a_journal_that_cannot_be_written_refuses_every_order_before_anything_ch
     };
     full(failure(client.remove_release(remove).await).1);
     assert_eq!(node.control.calls(), calls);
-    let told = client.describe(pb::DescribeRequest::default()).await.unwrap();
-    assert_eq!((told.get_ref().claims[0].epoch, node.runs().as_str()), (1, "2"));
+    let told = client
+        .describe(pb::DescribeRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        (told.get_ref().claims[0].epoch, node.runs().as_str()),
+        (1, "2")
+    );
 
     // The end of the lease is not an order: the old code must run, whatever the disk says, as it does after a restart.
     after(11).await;
@@ -341,10 +363,16 @@ async fn a_journal_that_cannot_be_written_refuses_every_order_before_anything_ch
     assert_eq!(node.runs(), "1");
     let mut client = node.client().await;
     let request = pb::DescribeRequest {
-            key: Some(key),
-            ..Default::default()
-        };
-    let asked = client.describe(request).await.unwrap().into_inner().asked.unwrap();
+        key: Some(key),
+        ..Default::default()
+    };
+    let asked = client
+        .describe(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .asked
+        .unwrap();
     assert_eq!(asked.failure.unwrap().code, "MF0424");
 }
 
@@ -354,7 +382,10 @@ async fn a_thousand_agents_live_on_one_thread() {
     let nodes: Vec<Node> = (0..1_000).map(|_| Node::start_with(&files)).collect();
     let described = futures::stream::iter(&nodes).then(|node| async {
         let mut client = node.client().await;
-        client.describe(pb::DescribeRequest::default()).await.unwrap();
+        client
+            .describe(pb::DescribeRequest::default())
+            .await
+            .unwrap();
     });
     assert_eq!(described.collect::<Vec<()>>().await.len(), 1_000);
 }

@@ -235,7 +235,10 @@ async fn a_connection_that_is_cut_inside_a_blob_costs_no_more_than_the_chunk_tha
     within(async {
         loop {
             let status = send(&mut client, vec![header(&key, &patch)]).await.unwrap();
-            let blob = status.blobs.iter().find(|blob| blob.digest == digest.to_string());
+            let blob = status
+                .blobs
+                .iter()
+                .find(|blob| blob.digest == digest.to_string());
             if blob.unwrap().received == 600_000 {
                 break;
             }
@@ -257,7 +260,9 @@ async fn a_part_of_a_blob_that_was_damaged_on_disk_is_found_with_its_last_byte_a
     let (digest, bytes) = blob(&patch);
     let mut client = node.operator().await;
     let part = chunk(&digest, 0, &bytes[..100_000]);
-    send(&mut client, vec![header(&key, &patch), part]).await.unwrap();
+    send(&mut client, vec![header(&key, &patch), part])
+        .await
+        .unwrap();
     let file = node.path("data/partial").join(digest.hex());
     let mut damaged = fs::read(&file).unwrap();
     damaged[50_000] ^= 1;

@@ -23,7 +23,12 @@ const ALL: [Phase; 5] = [
 fn on_the_node(fleet: &Fleet, index: usize, order: &[&str]) -> Done {
     let output = Command::new(binary("midflight-agent"))
         .args(order)
-        .args(["--config", "agent.yaml", "--reason", "the controller is gone"])
+        .args([
+            "--config",
+            "agent.yaml",
+            "--reason",
+            "the controller is gone",
+        ])
         .current_dir(&fleet.nodes[index].dir)
         .stdin(Stdio::null())
         .output()
@@ -41,7 +46,14 @@ fn with_the_controller_killed_a_rollout_is_ended_on_the_nodes_themselves() {
     let fleet = Fleet::start(2);
     let bundle = fleet.patch_v2();
     fleet.policy("[{nodes: 100%, bake: 60s}]");
-    let mut apply = fleet.spawn(&["apply", &bundle, "all_nodes", "--all", "--policy", "policy.yaml"]);
+    let mut apply = fleet.spawn(&[
+        "apply",
+        &bundle,
+        "all_nodes",
+        "--all",
+        "--policy",
+        "policy.yaml",
+    ]);
     until("both are in probation", || {
         (0..2).all(|n| fleet.vsns(n) == ("2.0.0".into(), "1.0.0".into()))
     });
@@ -51,7 +63,11 @@ fn with_the_controller_killed_a_rollout_is_ended_on_the_nodes_themselves() {
     let back = on_the_node(&fleet, 0, &["rollback"]);
     assert_eq!(back.code, 0, "{}", back.text());
     assert!(back.out.contains("was in probation"), "{}", back.text());
-    assert!(back.out.contains("1.0.0 runs and is permanent"), "{}", back.text());
+    assert!(
+        back.out.contains("1.0.0 runs and is permanent"),
+        "{}",
+        back.text()
+    );
     assert_eq!(fleet.vsns(0), ("1.0.0".into(), "1.0.0".into()));
     assert_eq!(fleet.gateway(0).ask("greet", "Bob"), "Hello, Bob!");
     let kept = on_the_node(&fleet, 1, &["confirm", "--finish"]);
@@ -62,9 +78,14 @@ fn with_the_controller_killed_a_rollout_is_ended_on_the_nodes_themselves() {
     assert!(again.err.contains("MF0447"), "{}", again.text());
     let journal = fs::read_to_string(fleet.nodes[0].dir.join("data/journal"));
     let journal = journal.expect("the journal is there");
-    let order = journal.lines().find(|line| line.contains("\"rolling_back\""));
+    let order = journal
+        .lines()
+        .find(|line| line.contains("\"rolling_back\""));
     let order = order.expect("the order is in the journal");
-    assert!(order.contains("the controller is gone") && order.contains("uid "), "{order}");
+    assert!(
+        order.contains("the controller is gone") && order.contains("uid "),
+        "{order}"
+    );
 }
 
 #[test]
@@ -77,7 +98,14 @@ fn a_node_that_was_away_shows_as_drift_and_the_same_patch_again_brings_it_on() {
         "waves: [100%]\nfailure_budget: {unreachable: 1}\ntimeouts: {connect: 2s, stage: 120s, prepare: 60s, pause: 2s}\n",
     )
     .expect("a file can be written");
-    let apply = ["apply", &bundle, "all_nodes", "--all", "--policy", "policy.yaml"];
+    let apply = [
+        "apply",
+        &bundle,
+        "all_nodes",
+        "--all",
+        "--policy",
+        "policy.yaml",
+    ];
     let first = fleet.run(&apply);
     assert_eq!(first.code, 7, "{}", first.text());
     fleet.boot(2);
@@ -87,8 +115,16 @@ fn a_node_that_was_away_shows_as_drift_and_the_same_patch_again_brings_it_on() {
     let found = fleet.run(&drift);
     assert_eq!(found.code, 7, "{}", found.text());
     let lines: Vec<&str> = found.out.lines().collect();
-    assert!(lines[1].contains("another release") && lines[1].ends_with("n3"), "{}", found.out);
-    assert!(lines[2].contains("as wanted") && lines[2].ends_with("n[1:2]"), "{}", found.out);
+    assert!(
+        lines[1].contains("another release") && lines[1].ends_with("n3"),
+        "{}",
+        found.out
+    );
+    assert!(
+        lines[2].contains("as wanted") && lines[2].ends_with("n[1:2]"),
+        "{}",
+        found.out
+    );
     // Each by itself is as it boots.
     fleet.ok(&["nodes", "--drift", "all_nodes", "--all"]);
 
@@ -99,7 +135,8 @@ fn a_node_that_was_away_shows_as_drift_and_the_same_patch_again_brings_it_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_that_was_stopped_for_longer_than_its_lease_refuses_the_confirm_that_waited_for_it() {
+async fn an_agent_that_was_stopped_for_longer_than_its_lease_refuses_the_confirm_that_waited_for_it()
+ {
     let fleet = Fleet::start(1);
     let bundle = patch(&fleet, "good", "counter_v2.wasm", "null");
     let mut agent = connect(&fleet, "controller").await;
@@ -121,16 +158,30 @@ async fn an_agent_that_was_stopped_for_longer_than_its_lease_refuses_the_confirm
     };
     let mut asking = agent.clone();
     let confirmed = tokio::spawn(async move { asking.confirm(confirm).await });
-    until("the lease is over", || stopped.elapsed() > Duration::from_secs(3));
+    until("the lease is over", || {
+        stopped.elapsed() > Duration::from_secs(3)
+    });
     fleet.signal(0, "CONT");
-    let late = confirmed.await.expect("it was asked").expect_err("it is too late");
+    let late = confirmed
+        .await
+        .expect("it was asked")
+        .expect_err("it is too late");
     let failure = pb::Failure::from_status(&late).expect("the agent answered");
     assert_eq!(failure.code, "MF0445", "{failure}");
-    until("it is back", || fleet.vsns(0) == ("1.0.0".into(), "1.0.0".into()));
+    until("it is back", || {
+        fleet.vsns(0) == ("1.0.0".into(), "1.0.0".into())
+    });
     let request = pb::DescribeRequest {
         key: Some(key(&bundle, "r-1")),
         ..Default::default()
     };
-    let told = agent.describe(request).await.expect("it answers").into_inner();
-    assert_eq!(told.asked.map(|asked| asked.state()), Some(UpgradeState::RolledBack));
+    let told = agent
+        .describe(request)
+        .await
+        .expect("it answers")
+        .into_inner();
+    assert_eq!(
+        told.asked.map(|asked| asked.state()),
+        Some(UpgradeState::RolledBack)
+    );
 }
