@@ -262,7 +262,7 @@ impl View {
                     (self.nodes[*node].cause, self.nodes[*node].rollback) = (None, None);
                 }
                 let batched = self.waves.iter().any(|wave| !wave.batches.is_empty());
-                let batches = batched.then(|| nodes.len() as u32);
+                let batches = batched.then_some(nodes.len() as u32);
                 self.add_wave(nodes, batches.into_iter().collect());
                 self.summary = None;
             }
