@@ -25,7 +25,11 @@ impl View {
             state if state.is_final() => return None,
             RolloutState::Paused => return None,
             RolloutState::RollingBack => {
-                let left = self.nodes.iter().filter(|node| node.asked.is_some()).count();
+                let left = self
+                    .nodes
+                    .iter()
+                    .filter(|node| node.asked.is_some())
+                    .count();
                 let left = count(left as u64, "node");
                 return now(format!(
                     "{left} to be put back, each until it is or until timeouts.rollback"
@@ -52,7 +56,9 @@ impl View {
                     node.outcome == Outcome::Pending
                 });
                 let left = count(left.count() as u64, "node");
-                now(format!("wave {number} bakes when every node of it has resumed or failed, {left} to go"))
+                now(format!(
+                    "wave {number} bakes when every node of it has resumed or failed, {left} to go"
+                ))
             }
             WaveStage::Baking => {
                 let at = wave.since_ms.saturating_add(wave.bake_ms);
@@ -64,7 +70,9 @@ impl View {
                     let at = wave.since_ms.saturating_add(gate);
                     when(
                         Some(at),
-                        format!("the gate of wave {number} has too little data: the rollout pauses if that stays so"),
+                        format!(
+                            "the gate of wave {number} has too little data: the rollout pauses if that stays so"
+                        ),
                     )
                 }
                 _ => now(format!("the gate of wave {number} is judged")),
@@ -136,7 +144,10 @@ mod tests {
         let said = next(vec![running(), wave(WaveStage::Baking, 5_000)]);
         assert_eq!(said, Some(("the gate of wave 1 opens".into(), Some(6_000))));
         let said = next(vec![running(), wave(WaveStage::Upgrading, 0)]).unwrap();
-        assert_eq!(said.0, "wave 1 bakes when every node of it has resumed or failed, 1 node to go");
+        assert_eq!(
+            said.0,
+            "wave 1 bakes when every node of it has resumed or failed, 1 node to go"
+        );
         let undecided = Fact::Gate {
             wave: 1,
             verdict: Verdict::Inconclusive(vec!["3 events".into()]),

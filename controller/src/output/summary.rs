@@ -43,13 +43,22 @@ fn write(id: &RolloutId, view: &View, out: &mut String) -> fmt::Result {
         writeln!(
             out,
             "  {} p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
-            if view.is_rehearsal() { "the pause would be" } else { "pause" },
-            pauses.p50, pauses.p99, pauses.max
+            if view.is_rehearsal() {
+                "the pause would be"
+            } else {
+                "pause"
+            },
+            pauses.p50,
+            pauses.p99,
+            pauses.max
         )?;
     }
     if let Some(mixed) = view.mixed_ms {
         let mixed = duration(mixed);
-        writeln!(out, "  both versions ran side by side in a batch for {mixed} at most")?;
+        writeln!(
+            out,
+            "  both versions ran side by side in a batch for {mixed} at most"
+        )?;
     }
     let actors = view.actor_pauses();
     if !actors.is_empty() {

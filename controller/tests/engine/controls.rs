@@ -244,8 +244,7 @@ async fn an_abort_reaches_ten_thousand_nodes_in_flight_within_a_second() {
         (asked.elapsed(), worked() - before)
     };
     let mut silent = Silent;
-    let (ended, (took, worked)) =
-        tokio::join!(world.apply_until(controls, &mut silent), abort);
+    let (ended, (took, worked)) = tokio::join!(world.apply_until(controls, &mut silent), abort);
     println!("{NODES} nodes had their abort after {took:?}, {worked:?} of work");
     assert!(worked < Duration::from_secs(1), "{worked:?}");
     assert_eq!(ended.unwrap().view.exit().code(), 6);

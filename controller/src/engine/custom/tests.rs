@@ -332,15 +332,25 @@ async fn a_real_prometheus_is_understood() {
     );
     std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
     let server = tokio::process::Command::new("prometheus")
-        .arg(format!("--config.file={}/prometheus.yml", folder.path().display()))
-        .arg(format!("--storage.tsdb.path={}/data", folder.path().display()))
+        .arg(format!(
+            "--config.file={}/prometheus.yml",
+            folder.path().display()
+        ))
+        .arg(format!(
+            "--storage.tsdb.path={}/data",
+            folder.path().display()
+        ))
         .arg(format!("--web.listen-address={listen}"))
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .kill_on_drop(true)
         .spawn();
     let Ok(_server) = server else { return };
-    let gate = |query: &str, bound: &str| gates(&format!("promql: {{url: 'http://{listen}', query: '{query}', {bound}, timeout: 5s}}"));
+    let gate = |query: &str, bound: &str| {
+        gates(&format!(
+            "promql: {{url: 'http://{listen}', query: '{query}', {bound}, timeout: 5s}}"
+        ))
+    };
     let deadline = Instant::now() + Duration::from_secs(60);
     // Until it has scraped once there is no value, and no verdict.
     let errors = "demo_errors{node=~\"$nodes\"}";
@@ -353,13 +363,30 @@ async fn a_real_prometheus_is_understood() {
         tokio::task::yield_now().await;
     }
     let tripped = ask(&gate(errors, "at_most: 2"), &subject()).await;
-    assert!(matches!(tripped, Verdict::Trip(_)) && reason(&tripped).ends_with("is 3"), "{tripped:?}");
-    let scalar = ask(&gate("scalar(sum(demo_errors))", "at_least: 93, at_most: 93"), &subject()).await;
+    assert!(
+        matches!(tripped, Verdict::Trip(_)) && reason(&tripped).ends_with("is 3"),
+        "{tripped:?}"
+    );
+    let scalar = ask(
+        &gate("scalar(sum(demo_errors))", "at_least: 93, at_most: 93"),
+        &subject(),
+    )
+    .await;
     assert_eq!(scalar, Verdict::Pass);
-    let absent = ask(&gate("demo_errors{node=~\"$control\"}", "at_most: 5"), &subject()).await;
-    assert!(reason(&absent).ends_with("the answer has no value"), "{absent:?}");
+    let absent = ask(
+        &gate("demo_errors{node=~\"$control\"}", "at_most: 5"),
+        &subject(),
+    )
+    .await;
+    assert!(
+        reason(&absent).ends_with("the answer has no value"),
+        "{absent:?}"
+    );
     let wrong = ask(&gate("sum(", "at_most: 5"), &subject()).await;
-    assert!(reason(&wrong).contains("400 Bad Request: invalid parameter"), "{wrong:?}");
+    assert!(
+        reason(&wrong).contains("400 Bad Request: invalid parameter"),
+        "{wrong:?}"
+    );
     let matrix = ask(&gate("demo_errors[1m]", "at_most: 5"), &subject()).await;
     assert!(reason(&matrix).contains("gives a matrix"), "{matrix:?}");
 }

@@ -565,10 +565,21 @@ fn a_rollout_that_succeeded_can_be_rolled_back_until_its_policy_says_no() {
     step(&mut r, Input::Finished(0, Ok(())));
     r.now_ms = 7 * 86_400_000 + 1;
     let refused = ask(&mut r, Verb::Rollback);
-    assert!(refused[0].starts_with("refused: it succeeded longer ago"), "{refused:?}");
+    assert!(
+        refused[0].starts_with("refused: it succeeded longer ago"),
+        "{refused:?}"
+    );
     r.now_ms = 7 * 86_400_000;
     let words = ask(&mut r, Verb::Rollback);
-    assert_eq!(words, ["rolling_back", "cancel upgrades", "cancel confirms", "rollback 0"]);
+    assert_eq!(
+        words,
+        [
+            "rolling_back",
+            "cancel upgrades",
+            "cancel confirms",
+            "rollback 0"
+        ]
+    );
 }
 
 #[test]
