@@ -8,7 +8,7 @@ use crate::{Figure, Result, figure, healthy::good, process::measure, sim::Sim};
 
 /// Everything is under way for seconds, one of twenty nodes hangs, and enough fail to end the rollout.
 const STALLED: &str = "zones:
-- {name: a, upgrade: {takes: 3s..20s, fails: 20%, stalls: 5%}, stall: 2m}
+- {name: a, upgrade: {takes: 3s..20s, fails: 20%, stalls: 5%}, stall: 30s}
 ";
 /// All nodes in flight at a time.
 const ALL_AT_ONCE: &str = "waves: [100%]
