@@ -90,7 +90,12 @@ async fn connection(node: &Arc<Node>, stream: TcpStream) -> Result<(), String> {
     // The verifier lets nobody through without one.
     let certificate = certificate.ok_or("the client showed no certificate")?;
     let peer = Peer::of_certificate(certificate, &address.to_string());
-    let served = embed::serve(node.agent.clone(), BufWriter::with_capacity(TOGETHER, stream), peer).await;
+    let served = embed::serve(
+        node.agent.clone(),
+        BufWriter::with_capacity(TOGETHER, stream),
+        peer,
+    )
+    .await;
     served.map_err(|error| error.to_string())
 }
 

@@ -421,7 +421,11 @@ mod tests {
         let all = samples(100_000);
         assert!((99_990..=100_000).contains(&all.iter().map(|(_, count)| count).sum::<u64>()));
         // Half of them below 693 µs, which is 10,830 units: in bucket 169, whose values begin at 10,752.
-        let below: u64 = all.iter().filter(|(bucket, _)| *bucket < 169).map(|(_, count)| count).sum();
+        let below: u64 = all
+            .iter()
+            .filter(|(bucket, _)| *bucket < 169)
+            .map(|(_, count)| count)
+            .sum();
         assert!((48_000..=50_000).contains(&below), "{below}");
         assert!(latencies(0.0, 5).is_empty());
     }

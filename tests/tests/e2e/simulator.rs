@@ -46,9 +46,7 @@ impl Sim {
         let mut said = String::new();
         let stderr = child.stderr.take().expect("stderr is a pipe");
         let mut stderr = BufReader::new(stderr);
-        stderr
-            .read_line(&mut said)
-            .expect("it says something");
+        stderr.read_line(&mut said).expect("it says something");
         assert!(said.contains("listen on port"), "{said}");
         Self {
             child,

@@ -58,7 +58,13 @@ fn resumed(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
     let measured = apply("patch-3.bundle")?;
     let cpu = processor_time(server.id())? - before;
     let measured = Measured { cpu, ..measured };
-    report(figures, ["fanout_rate_resumed", "fanout_cpu_resumed"], "midflight", n, measured);
+    report(
+        figures,
+        ["fanout_rate_resumed", "fanout_cpu_resumed"],
+        "midflight",
+        n,
+        measured,
+    );
     Ok(())
 }
 

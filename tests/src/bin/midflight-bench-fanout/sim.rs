@@ -96,13 +96,22 @@ impl Sim {
     pub(crate) fn serve(&self) -> Result<Server> {
         let mut child = Command::new(program("midflight")?)
             .args(["serve", "--listen", SERVER, "--policy", "policy.yaml"])
-            .args(["--inventory", "fleet.yaml", "--pki", "pki", "--journal", "server.db"])
+            .args([
+                "--inventory",
+                "fleet.yaml",
+                "--pki",
+                "pki",
+                "--journal",
+                "server.db",
+            ])
             .current_dir(self.folder())
             .stderr(Stdio::piped())
             .spawn()?;
         let stderr = child.stderr.take().ok_or("no stderr")?;
         let mut said = BufReader::new(stderr).lines();
-        let listens = |line: std::io::Result<String>| line.is_ok_and(|line| line.starts_with("listening on "));
+        let listens = |line: std::io::Result<String>| {
+            line.is_ok_and(|line| line.starts_with("listening on "))
+        };
         if !said.by_ref().any(listens) {
             let _ = child.kill();
             return Err("midflight serve did not start".into());
