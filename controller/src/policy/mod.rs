@@ -17,7 +17,7 @@ pub use bounds::{FailureBudget, OnLostContact, Probation, Timeouts};
 pub use custom::{Exec, Promql};
 pub use gate::{Bound, Gate, Measure, Measured};
 pub use number::{Micros, Number, Times};
-pub use read::{from_inventory, load, parse};
+pub use read::{from_inventory, load, parse, parse_submitted};
 pub use wave::{Label, WaveSize, WaveSpec};
 
 /// Waves that a policy may have.

@@ -6,7 +6,7 @@ use std::path::Path;
 use midflight_inventory::{Inventory, close_to};
 
 use crate::error::Error;
-use crate::policy::Policy;
+use crate::policy::{Gate, Policy};
 
 /// Most bytes of a policy file.
 const MAX_BYTES: u64 = 1 << 20;
@@ -56,6 +56,30 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Error> {
     let policy = policy.unwrap_or_default();
     policy.check().map_err(|problem| refuse(1, 1, problem))?;
     Ok(policy)
+}
+
+/// Reads a policy that came from another machine. Gates that this process would run a program or ask a server for are refused: who may
+/// order a rollout may not run programs here, nor have files of this machine sent anywhere.
+///
+/// # Errors
+/// [`Error::Policy`].
+pub fn parse_submitted(text: &str, file: &str) -> Result<Policy, Error> {
+    let policy = parse(text, file)?;
+    let custom = policy
+        .gates
+        .iter()
+        .find(|gate| !matches!(gate, Gate::Measured(_)));
+    match custom {
+        None => Ok(policy),
+        Some(gate) => Err(Error::Policy {
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            problem: format!(
+                "gates: `{gate}` would be asked by the server; only a policy on the server's own machine may hold such a gate"
+            ),
+        }),
+    }
 }
 
 /// The policy in an inventory, if there is one.
@@ -280,6 +304,18 @@ rollback_until: 3d
             parse("concurrency: 511", "p").unwrap().digest(),
             Policy::default().digest()
         );
+    }
+
+    #[test]
+    fn a_policy_from_elsewhere_runs_no_program_and_asks_no_server_here() {
+        assert!(parse_submitted("gates: [{traps: 0}, {p99: 1.2x}]\n", "p").is_ok());
+        for gate in [
+            "{exec: {command: sh}}",
+            "{promql: {url: 'http://p', query: up, at_least: 1, token_file: /etc/shadow}}",
+        ] {
+            let error = parse_submitted(&format!("gates: [{gate}]\n"), "p").unwrap_err();
+            assert_eq!((error.code(), error.exit().code()), ("MF0501", 2));
+        }
     }
 
     #[test]
