@@ -233,6 +233,59 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// There is no rollout at all.
+    #[error("no rollout was ever run with this journal")]
+    NoRollouts,
+    /// A server refused, or failed: its own error.
+    #[error("{what}")]
+    Server {
+        /// What failed.
+        what: String,
+        /// The code.
+        code: String,
+        /// What to do next.
+        hint: String,
+        /// The exit code.
+        exit: u8,
+    },
+    /// A server cannot be reached, or the connection to it broke.
+    #[error("the controller at {server} does not answer: {problem}")]
+    ServerLost {
+        /// Its address or socket.
+        server: String,
+        /// What was said.
+        problem: String,
+    },
+    /// A peer of the server may not ask this.
+    #[error("{peer} has no role that allows this")]
+    NotAllowed {
+        /// Who.
+        peer: String,
+    },
+    /// A server cannot listen.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address or the socket.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A living process is asked for, and there is none.
+    #[error("rollout {rollout} is run by no process")]
+    NoOwner {
+        /// The rollout.
+        rollout: String,
+    },
+    /// A rollout did not do what was asked.
+    #[error("rollout {rollout} refused to {verb}: {why}")]
+    Refused {
+        /// The rollout.
+        rollout: String,
+        /// What was asked.
+        verb: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// Output cannot be written.
     #[error("cannot write the output")]
     Output {
@@ -285,7 +338,13 @@ impl Error {
             Self::JournalConflict { .. } => "MF0541",
             Self::NoBlob { .. } => "MF0542",
             Self::JournalLayout { .. } | Self::JournalRecord { .. } => "MF0511",
-            Self::BadRolloutId { .. } | Self::NoSuchRollout { .. } => "MF0512",
+            Self::BadRolloutId { .. } | Self::NoSuchRollout { .. } | Self::NoRollouts => "MF0512",
+            Self::Server { code, .. } => code,
+            Self::ServerLost { .. } => "MF0543",
+            Self::NotAllowed { .. } => "MF0544",
+            Self::Listen { .. } => "MF0545",
+            Self::NoOwner { .. } => "MF0546",
+            Self::Refused { .. } => "MF0547",
             Self::Owned { .. } => "MF0513",
             Self::Credentials { .. } | Self::NoCredentials => "MF0514",
             Self::Certificate { .. } => "MF0515",
@@ -323,6 +382,15 @@ impl Error {
             Self::NoBlob { .. } => "roll the rollout back, which needs no patch, and apply the patch again",
             Self::JournalLayout { .. } => "use the newer version of midflight, or name another file with --journal",
             Self::JournalRecord { .. } => "keep the file for an audit, and name another with --journal",
+            Self::NoRollouts => "begin one with: midflight apply; or name another journal with --journal, or a server with --server",
+            Self::Server { hint, .. } => hint,
+            Self::ServerLost { .. } => "see that it runs and listens there, and that both certificates are of one CA and in date",
+            Self::NotAllowed { .. } => "use a certificate with the role operator; a viewer may list, look and watch",
+            Self::Listen { .. } => "see who listens there, and choose another address",
+            Self::NoOwner { rollout } => {
+                return format!("go on with it with: midflight resume {rollout}; or put its nodes back with: midflight rollback {rollout}");
+            }
+            Self::Refused { rollout, .. } => return format!("see where it is with: midflight status {rollout}"),
             Self::BadRolloutId { .. } | Self::NoSuchRollout { .. } => "list the rollouts with: midflight history",
             Self::Owned { .. } => "interrupt that process (Ctrl-C or SIGTERM aborts its rollout), or wait for its end",
             Self::Credentials { .. } => "issue certificate and key again with: midflight pki issue",
@@ -346,7 +414,11 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Server { exit, .. } => Exit::from_code(*exit),
             Self::Policy { .. }
+            | Self::NotAllowed { .. }
+            | Self::NoOwner { .. }
+            | Self::Refused { .. }
             | Self::NoTargets { .. }
             | Self::AllNodes { .. }
             | Self::Waves { .. }

@@ -30,6 +30,16 @@ impl Exit {
     /// 7: succeeded within the budget, but not every node is confirmed.
     pub const PARTIAL: Exit = Exit(7);
 
+    /// Of a number; [`Exit::USAGE`] for one that means nothing.
+    #[must_use]
+    pub fn from_code(code: u8) -> Self {
+        if code <= Self::PARTIAL.0 {
+            Self(code)
+        } else {
+            Self::USAGE
+        }
+    }
+
     /// The number.
     #[must_use]
     pub fn code(self) -> u8 {

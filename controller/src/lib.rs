@@ -4,16 +4,19 @@
 //! asked), [`journal`] (what is remembered) and `command` (one file a verb). It links no runtime: what nodes do is theirs.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod command;
 pub mod demo;
 pub mod engine;
 pub mod error;
 pub mod exit;
 pub mod journal;
+pub mod launch;
 pub mod output;
 pub mod pki;
 pub mod plan;
 pub mod policy;
+pub mod server;
 pub mod signing;
 pub mod transport;
 

@@ -263,9 +263,14 @@ impl Fleet {
 
     /// Starts `midflight` and does not wait for it.
     pub fn spawn(&self, args: &[&str]) -> Child {
+        self.spawn_with(args, Stdio::piped(), Stdio::piped())
+    }
+
+    /// The same, with stdout and stderr where they are to go.
+    pub fn spawn_with(&self, args: &[&str], out: Stdio, err: Stdio) -> Child {
         self.command(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(out)
+            .stderr(err)
             .spawn()
             .expect("midflight starts")
     }

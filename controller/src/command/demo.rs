@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser as _};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 use crate::command::{Cli, Verb, apply};
 use crate::demo::{self, MAX_NODES, Options};
@@ -79,10 +78,8 @@ pub async fn command_line(words: &[String], format: Format) -> Result<Exit, Erro
         hint: "this is a defect of the program: report it",
     };
     let cli = Cli::try_parse_from(words).map_err(|error| wrong(error.to_string()))?;
-    // Nobody asks for a stop, and the sender lives until the end.
-    let (_never, stop) = mpsc::channel(1);
     match cli.verb {
-        Verb::Apply(args) => apply::run_until(args, format, stop).await,
+        Verb::Apply(args) => apply::run(args, apply::Steering::Nobody, format).await,
         _ => Err(wrong(format!("{} is no apply", words.join(" ")))),
     }
 }

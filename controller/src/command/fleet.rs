@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use clap::Args;
 use midflight_inventory::Inventory;
-use midflight_patch::plan::MAX_PATCHES;
 use midflight_patch::{AllowedSigners, Bundle};
 
 use crate::command::tell;
 use crate::error::Error;
+use crate::launch::wanted::{check_count, check_patch};
 use crate::policy::{self, Policy};
 use crate::transport::grpc::Grpc;
 use crate::transport::{Credentials, Transport};
@@ -98,6 +98,33 @@ impl PkiArgs {
         })
     }
 
+    /// How a server of `midflight.controller.v1` is known and whom it lets in: by default with `server.pem` and `server.key` of the
+    /// folder, and those whom the CA of the nodes has certified too.
+    ///
+    /// # Errors
+    /// [`Error::NoCredentials`], [`Error::Credentials`].
+    pub fn server_config(
+        &self,
+        cert: Option<PathBuf>,
+        key: Option<PathBuf>,
+        client_ca: Option<PathBuf>,
+    ) -> Result<Arc<rustls::ServerConfig>, Error> {
+        let in_folder = |name| self.pki.as_ref().map(|folder| folder.join(name));
+        let files = Credentials {
+            ca: match client_ca {
+                Some(file) => file,
+                None => self.credentials()?.ca,
+            },
+            cert: cert
+                .or_else(|| in_folder("server.pem"))
+                .ok_or(Error::NoCredentials)?,
+            key: key
+                .or_else(|| in_folder("server.key"))
+                .ok_or(Error::NoCredentials)?,
+        };
+        files.server_config()
+    }
+
     /// The transport that these files open.
     ///
     /// # Errors
@@ -149,17 +176,7 @@ impl BundleArgs {
     /// # Errors
     /// As [`BundleArgs::read`], and for more patches than an order may name.
     pub fn read_through(&self) -> Result<Vec<Bundle>, Error> {
-        let (found, limit) = (self.through.len() as u64 + 1, MAX_PATCHES);
-        if found > limit {
-            let (file, what) = ("the order".to_owned(), "the number of patches".to_owned());
-            let limit = midflight_patch::Error::Limit {
-                file,
-                what,
-                found,
-                limit,
-            };
-            return Err(Error::patch("the patches on the way are refused")(limit));
-        }
+        check_count(self.through.len())?;
         self.through
             .iter()
             .map(|path| self.read_patch(path))
@@ -167,33 +184,39 @@ impl BundleArgs {
     }
 
     fn read_patch(&self, path: &Path) -> Result<Bundle, Error> {
-        let failed = || Error::patch(format!("the bundle {} is refused", path.display()));
-        let bundle = Bundle::read(path).map_err(failed())?;
-        if bundle.manifest.is_release() {
-            let (name, vsn) = (bundle.manifest.name.clone(), bundle.manifest.to.clone());
-            let wrong = midflight_patch::Error::WrongKind {
-                name,
-                vsn,
-                have: "release",
-                want: "patch",
-            };
-            return Err(failed()(wrong));
-        }
-        match &self.allowed_signers {
-            Some(file) => {
-                let signers = bundle
-                    .verify(&read_signers(file)?, SystemTime::now())
-                    .map_err(failed())?;
-                let names: Vec<String> = signers.iter().map(ToString::to_string).collect();
-                tell(&format!("signed by {}", names.join(", ")));
-            }
-            None if bundle.signatures.is_empty() => {
-                let subject = format!("patch {} {}", bundle.manifest.name, bundle.manifest.to);
-                return Err(failed()(midflight_patch::Error::Unsigned { subject }));
-            }
-            None => {}
+        let name = path.display().to_string();
+        let failed = Error::patch(format!("the bundle {name} is refused"));
+        let bundle = check_patch(Bundle::read(path).map_err(failed)?, &name)?;
+        if let Some(names) = check_signature(&bundle, &name, self.allowed_signers.as_deref())? {
+            tell(&format!("signed by {names}"));
         }
         Ok(bundle)
+    }
+}
+
+/// Refuses a bundle without signatures, or, when it is known who may sign, without a good one. Gives the signers then.
+///
+/// # Errors
+/// [`Error::Patch`], [`Error::Io`].
+pub fn check_signature(
+    bundle: &Bundle,
+    name: &str,
+    allowed_signers: Option<&Path>,
+) -> Result<Option<String>, Error> {
+    let failed = Error::patch(format!("the bundle {name} is refused"));
+    match allowed_signers {
+        Some(file) => {
+            let signers = bundle
+                .verify(&read_signers(file)?, SystemTime::now())
+                .map_err(failed)?;
+            let names: Vec<String> = signers.iter().map(ToString::to_string).collect();
+            Ok(Some(names.join(", ")))
+        }
+        None if bundle.signatures.is_empty() => {
+            let subject = format!("patch {} {}", bundle.manifest.name, bundle.manifest.to);
+            Err(failed(midflight_patch::Error::Unsigned { subject }))
+        }
+        None => Ok(None),
     }
 }
 

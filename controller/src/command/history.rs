@@ -2,10 +2,12 @@
 
 use clap::Args;
 
-use crate::command::{JournalArgs, print, print_json};
+use crate::command::fleet::PkiArgs;
+use crate::command::reach::ReachArgs;
+use crate::command::{print, print_json};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::journal::{Journal as _, Sqlite, Which};
+use crate::journal::{Journal as _, Which};
 use crate::output::Format;
 
 #[derive(Debug, Args)]
@@ -14,12 +16,20 @@ pub struct HistoryArgs {
     #[arg(short = 'n', long, default_value_t = 20)]
     most: u32,
     #[command(flatten)]
-    journal: JournalArgs,
+    reach: ReachArgs,
+    #[command(flatten)]
+    pki: PkiArgs,
 }
 
 pub async fn run(args: &HistoryArgs, format: Format) -> Result<Exit, Error> {
-    let journal = Sqlite::open(&args.journal.path()?)?;
-    for head in journal.heads(Which::Newest(args.most)).await? {
+    let heads = match args.reach.server(&args.pki).await? {
+        Some(server) => server.list(args.most).await?,
+        None => {
+            let journal = args.reach.journal()?;
+            journal.heads(Which::Newest(args.most)).await?
+        }
+    };
+    for head in heads {
         match format {
             Format::Json => print_json(&head)?,
             Format::Text => print(&format!(

@@ -3,38 +3,43 @@
 
 mod apply;
 mod ask;
+mod control;
 pub(crate) mod demo;
 mod drift;
-mod fleet;
+pub(crate) mod fleet;
+mod follow;
+mod foreground;
 mod history;
 mod inspect;
 mod inventory;
 mod metrics;
-mod nodes;
+pub(crate) mod nodes;
 mod patch;
 mod pki;
 mod plan;
+mod reach;
 mod releases;
-mod rollback;
+mod serve;
 mod sim;
 mod status;
+mod steer;
 mod sys;
+mod take;
 mod top;
+mod watch;
 
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::Format;
+use crate::output::{Format, Rendered};
 
 pub use fleet::{FleetArgs, PkiArgs};
 
 /// Patches code inside running processes, across a fleet, without restarting anything.
 ///
 /// Exit codes: 0 done; 1 usage or internal error; 2 refused, no node was changed; 3 failed, every changed node rolled back;
-/// 4 some nodes neither confirmed nor rolled back; 5 still running; 6 aborted; 7 succeeded within the failure budget, not
+/// 4 some nodes neither confirmed nor rolled back; 5 paused or still running; 6 aborted; 7 succeeded within the failure budget, not
 /// every node confirmed.
 #[derive(Debug, Parser)]
 #[command(
@@ -57,13 +62,25 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show waves and nodes, and what would happen; change nothing.
-    Plan(plan::PlanArgs),
+    Plan(plan::PlanVerbArgs),
     /// Bring a patch to nodes, wave by wave.
     Apply(apply::ApplyArgs),
     /// Say where a rollout is, why, and what happens next. Without a rollout: the newest.
     Status(status::StatusArgs),
+    /// Show a rollout that runs elsewhere, from the start or a cursor, until its end.
+    Watch(watch::WatchArgs),
+    /// Start nothing new; what is in flight comes to its end, and leases are renewed.
+    Pause(control::ControlArgs),
+    /// Go on after a pause, or with a rollout whose process has died.
+    Resume(take::ResumeArgs),
+    /// Go on to the next wave now: skip the rest of the bake.
+    Promote(control::PromoteArgs),
+    /// Stop: put back what is in probation, leave what is confirmed.
+    Abort(control::AbortArgs),
     /// Put every node that a rollout changed back on the code from before.
-    Rollback(rollback::RollbackArgs),
+    Rollback(take::RollbackArgs),
+    /// Try nodes again.
+    Retry(take::RetryArgs),
     /// Say what runs on nodes.
     Nodes(nodes::NodesArgs),
     /// Say which releases are on nodes and in which state, or remove one that nothing needs.
@@ -86,44 +103,12 @@ enum Verb {
     Top(top::TopArgs),
     /// Print nodes in numbers, as OpenMetrics text.
     Metrics(metrics::MetricsArgs),
+    /// Run rollouts for many people and programs, over mutual TLS.
+    Serve(serve::ServeArgs),
     /// Start a fleet of agents on this machine and patch it, well and badly, while clients are connected.
     Demo(demo::DemoArgs),
     /// Simulate a fleet of agents in one process, to rehearse a policy or to measure; serves until Ctrl-C.
     Sim(sim::SimArgs),
-}
-
-/// Where rollouts are remembered.
-#[derive(Clone, Debug, Args)]
-pub struct JournalArgs {
-    /// The journal; default $XDG_STATE_HOME/midflight/journal.db, or ~/.local/state/midflight/journal.db.
-    #[arg(long, value_name = "PATH", env = "MIDFLIGHT_JOURNAL")]
-    pub journal: Option<PathBuf>,
-}
-
-impl JournalArgs {
-    /// The file.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] when neither the option nor the environment names a place.
-    pub fn path(&self) -> Result<PathBuf, Error> {
-        let state = || {
-            let set = |name: &str| {
-                std::env::var_os(name)
-                    .filter(|value| !value.is_empty())
-                    .map(PathBuf::from)
-            };
-            let folder =
-                set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
-            Some(folder.join("midflight/journal.db"))
-        };
-        self.journal
-            .clone()
-            .or_else(state)
-            .ok_or_else(|| Error::Usage {
-                problem: "there is no place for the journal".to_owned(),
-                hint: "name one with --journal PATH, or set HOME",
-            })
-    }
 }
 
 /// Runs a command line.
@@ -134,9 +119,16 @@ pub fn run(cli: Cli) -> Result<Exit, Error> {
     let format = cli.output;
     match cli.verb {
         Verb::Plan(args) => block_on(plan::run(args, format)),
-        Verb::Apply(args) => block_on(apply::run(args, format)),
+        Verb::Apply(args) => block_on(apply::run(args, apply::Steering::Signals, format)),
         Verb::Status(args) => block_on(status::run(&args, format)),
-        Verb::Rollback(args) => block_on(rollback::run(args, format)),
+        Verb::Watch(args) => block_on(watch::run(args, format)),
+        Verb::Pause(args) => block_on(control::pause(args, format)),
+        Verb::Resume(args) => block_on(take::resume(args, format)),
+        Verb::Promote(args) => block_on(control::promote(args, format)),
+        Verb::Abort(args) => block_on(control::abort(args, format)),
+        Verb::Rollback(args) => block_on(take::rollback(args, format)),
+        Verb::Retry(args) => block_on(take::retry(args, format)),
+        Verb::Serve(args) => block_on(serve::run(args)),
         Verb::Nodes(args) => block_on(nodes::run(args, format)),
         Verb::Releases(args) => block_on(releases::run(args, format)),
         Verb::History(args) => block_on(history::run(&args, format)),
@@ -171,6 +163,15 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Shows the answer of a verb, and gives its exit code.
+pub(crate) fn show(answer: Rendered, format: Format) -> Result<Exit, Error> {
+    match format {
+        Format::Text => print(&answer.text)?,
+        Format::Json => print(&answer.json)?,
+    }
+    Ok(answer.exit)
 }
 
 /// Writes one value as a line of JSON to stdout.

@@ -1,21 +1,25 @@
 //! `midflight nodes`: what runs on nodes, as they say it themselves.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use midflight_inventory::Inventory;
 use midflight_proto::agent::v1 as pb;
 use serde_json::json;
 
-use crate::command::drift::{self, Want};
 use crate::command::fleet::{FleetArgs, PolicyArgs, TargetArgs};
-use crate::command::{print, print_json};
+use crate::command::drift::{self, Want};
+use crate::command::reach::ServerArgs;
+use crate::command::show;
 use crate::engine::survey;
 use crate::engine::words::Phase;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::output::{Format, table};
+use crate::output::{Format, Rendered, json_lines, table};
 use crate::plan;
-use crate::transport::CallError;
+use crate::policy::Policy;
+use crate::transport::{CallError, Transport};
 
 #[derive(Debug, Args)]
 pub struct NodesArgs {
@@ -25,48 +29,69 @@ pub struct NodesArgs {
     fleet: FleetArgs,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Show which nodes run something else than they would boot; nodes that stand alike are one line.
+    /// Show which nodes run something else than they would boot; nodes that stand alike are one line. The nodes are asked from
+    /// here, also when a server is named.
     #[arg(long)]
     drift: bool,
     /// With --drift: what all of them should run, a patch's result or a release.
     #[arg(long, value_name = "BUNDLE", requires = "drift")]
     want: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// Reading changes nothing, so that `--all` is not asked for; a node that does not answer, or that drifts, makes it exit 7.
 pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
-    let want = args.want.as_deref().map(Want::read).transpose()?;
-    let inventory = args.fleet.inventory.load()?;
-    let policy = args.policy.load(Some(&inventory))?;
-    let targets = plan::targets(&inventory, &args.target.pattern, true)?;
-    let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
-    let answers = survey::survey(&links, &policy).await;
     if args.drift {
+        let want = args.want.as_deref().map(Want::read).transpose()?;
+        let inventory = args.fleet.inventory.load()?;
+        let policy = args.policy.load(Some(&inventory))?;
+        let targets = plan::targets(&inventory, &args.target.pattern, true)?;
+        let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
+        let answers = survey::survey(&links, &policy).await;
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
         return drift::show(&names, &answers, want.as_ref(), format);
     }
+    if let Some(server) = args.server.client(&args.fleet.pki).await? {
+        return show(server.nodes(&args.target.pattern).await?, format);
+    }
+    let inventory = args.fleet.inventory.load()?;
+    let policy = args.policy.load(Some(&inventory))?;
+    let transport = args.fleet.pki.transport()?;
+    let answer = look(&inventory, &policy, &args.target.pattern, &transport).await?;
+    show(answer, format)
+}
+
+/// Asks the nodes of a pattern what they run.
+///
+/// # Errors
+/// What the pattern gives.
+pub async fn look(
+    inventory: &Inventory,
+    policy: &Policy,
+    pattern: &str,
+    transport: &Arc<dyn Transport>,
+) -> Result<Rendered, Error> {
+    let targets = plan::targets(inventory, pattern, true)?;
+    let links = survey::links(&targets, transport, policy);
+    let answers = survey::survey(&links, policy).await;
     let silent = answers.iter().any(Result::is_err);
-    let mut rows = vec![
-        [
-            "NODE",
-            "RELEASE",
-            "PERMANENT",
-            "UPGRADE",
-            "ACTORS",
-            "MODULES",
-        ]
-        .map(str::to_owned),
+    let titles = [
+        "NODE",
+        "RELEASE",
+        "PERMANENT",
+        "UPGRADE",
+        "ACTORS",
+        "MODULES",
     ];
-    for (target, answer) in targets.iter().zip(&answers) {
-        match format {
-            Format::Json => print_json(&as_json(&target.name, answer))?,
-            Format::Text => rows.push(row(&target.name, answer)),
-        }
-    }
-    if format == Format::Text {
-        print(&table(&rows))?;
-    }
-    Ok(if silent { Exit::PARTIAL } else { Exit::OK })
+    let mut rows = vec![titles.map(str::to_owned)];
+    let all = || targets.iter().zip(&answers);
+    rows.extend(all().map(|(target, answer)| row(&target.name, answer)));
+    Ok(Rendered {
+        text: table(&rows),
+        json: json_lines(all().map(|(target, answer)| as_json(&target.name, answer))),
+        exit: if silent { Exit::PARTIAL } else { Exit::OK },
+    })
 }
 
 fn release(release: Option<&pb::Release>) -> String {

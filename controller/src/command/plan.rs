@@ -1,20 +1,14 @@
 //! `midflight plan`: what `apply` would do, from what the nodes run now.
 
-use std::sync::Arc;
-
 use clap::Args;
-use midflight_inventory::Inventory;
-use midflight_patch::{Bundle, Manifest};
 
 use crate::command::fleet::{BundleArgs, FleetArgs, PolicyArgs, TargetArgs};
-use crate::command::{print, print_json};
-use crate::engine::link::Link;
-use crate::engine::survey;
+use crate::command::reach::ServerArgs;
+use crate::command::show;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::launch::wanted::Wanted;
 use crate::output::Format;
-use crate::plan::{self, Plan};
-use crate::policy::Policy;
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -26,61 +20,53 @@ pub struct PlanArgs {
     pub fleet: FleetArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// Shorten bakes and raise concurrency within the policy's rules. The canary and its gate stay.
+    #[arg(long)]
+    pub emergency: bool,
 }
 
-/// All that an apply begins with; nothing is changed yet.
-pub struct Prepared {
-    pub bundle: Bundle,
-    /// Patches that may stand on the way.
-    pub through: Vec<Bundle>,
-    pub policy: Policy,
-    pub plan: Plan,
-    /// Connected where the node answered, in the order of the plan.
-    pub links: Vec<Arc<Link>>,
+#[derive(Debug, Args)]
+pub struct PlanVerbArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 impl PlanArgs {
-    /// Reads everything, asks the nodes what they run, and cuts the plan.
-    pub async fn prepare(&self) -> Result<Prepared, Error> {
+    /// What is wanted, read from files; no node is asked.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn wanted(&self) -> Result<Wanted, Error> {
         let bundle = self.bundle.read()?;
         let through = self.bundle.read_through()?;
-        let on_the_way: Vec<&Manifest> = through.iter().map(|bundle| &bundle.manifest).collect();
-        let inventory: Inventory = self.fleet.inventory.load()?;
+        let inventory = self.fleet.inventory.load()?;
         let policy = self.policy.load(Some(&inventory))?;
-        let targets = plan::targets(&inventory, &self.target.pattern, self.target.all)?;
-        let transport = self.fleet.pki.transport()?;
-        let links = survey::links(&targets, &transport, &policy);
-        let answers = survey::survey(&links, &policy).await;
-        let plan = plan::plan(
-            targets,
-            answers,
-            &bundle.manifest,
-            &on_the_way,
-            &policy,
-            &inventory,
-        )?;
-        Ok(Prepared {
+        Ok(Wanted {
             bundle,
             through,
-            policy,
-            plan,
-            links,
+            policy: if self.emergency {
+                policy.emergency()
+            } else {
+                policy
+            },
+            inventory,
+            pattern: self.target.pattern.clone(),
+            all: self.target.all,
+            prepare_only: false,
+            supersedes: String::new(),
         })
     }
 }
 
-pub async fn run(args: PlanArgs, format: Format) -> Result<Exit, Error> {
-    let Prepared {
-        bundle,
-        policy,
-        plan,
-        ..
-    } = args.prepare().await?;
-    match format {
-        Format::Text => print(&plan.text(&bundle.manifest, &policy))?,
-        Format::Json => {
-            print_json(&plan.json(&bundle.manifest, &policy, &bundle.digest().to_string()))?
-        }
+pub async fn run(args: PlanVerbArgs, format: Format) -> Result<Exit, Error> {
+    let PlanVerbArgs { plan, server } = args;
+    if let Some(server) = server.client(&plan.fleet.pki).await? {
+        let answer = server.plan(plan.header()?, plan.bundles()?).await?;
+        return show(answer, format);
     }
-    Ok(Exit::OK)
+    let transport = plan.fleet.pki.transport()?;
+    let prepared = plan.wanted()?.prepare(&transport).await?;
+    show(prepared.rendered(), format)
 }

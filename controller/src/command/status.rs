@@ -1,28 +1,33 @@
-//! `midflight status`: who owns a rollout, where it is and why, and what happens next by itself. It reads the journal alone.
+//! `midflight status`: who owns a rollout, where it is and why, and what happens next by itself. Without a server it reads the
+//! journal alone.
 
 use clap::Args;
-use serde_json::json;
 
-use crate::command::{JournalArgs, print, print_json};
+use crate::command::fleet::PkiArgs;
+use crate::command::reach::ReachArgs;
+use crate::command::{print, show};
 use crate::engine::id::{RolloutId, now_ms};
 use crate::engine::view::View;
-use crate::engine::words::{RolloutState, WaveStage};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::journal::{Journal as _, Lock, Sqlite, Which, read_all};
-use crate::output::{Format, duration, summary};
+use crate::journal::{Journal as _, Lock, Which, read_all};
+use crate::output::{self, Format};
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// The rollout; default the newest.
     rollout: Option<RolloutId>,
     #[command(flatten)]
-    journal: JournalArgs,
+    reach: ReachArgs,
+    #[command(flatten)]
+    pki: PkiArgs,
 }
 
 pub async fn run(args: &StatusArgs, format: Format) -> Result<Exit, Error> {
-    let path = args.journal.path()?;
-    let journal = Sqlite::open(&path)?;
+    if let Some(server) = args.reach.server(&args.pki).await? {
+        return show(server.status(args.rollout.as_ref()).await?, format);
+    }
+    let journal = args.reach.journal()?;
     let id = match &args.rollout {
         Some(id) => Some(id.clone()),
         None => {
@@ -35,95 +40,6 @@ pub async fn run(args: &StatusArgs, format: Format) -> Result<Exit, Error> {
         return Ok(Exit::OK);
     };
     let view = View::of(&read_all(&journal, &id).await?);
-    let alive = Lock::is_held(&path, &id)?;
-    let (next, exit) = (next(&id, &view, alive, now_ms()), exit(&view, alive));
-    match format {
-        Format::Text => {
-            let owner = view
-                .owner
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let how = match (alive, view.state.is_final()) {
-                (true, _) => "run by",
-                (false, true) => "was run by",
-                (false, false) => "was run, until that process died, by",
-            };
-            print(&format!(
-                "{}  {how} {owner}\n  what happens next: {next}\n",
-                summary(&id, &view)
-            ))?;
-        }
-        Format::Json => print_json(&json!({
-            "rollout": id,
-            "state": view.state,
-            "reason": view.reason,
-            "owner": view.owner,
-            "alive": alive,
-            "next": next,
-            "summary": view.summarise(),
-            "exit": exit,
-            "nodes": view.nodes.iter().map(|node| json!({
-                "node": node.name, "wave": node.wave, "outcome": node.outcome, "asked": node.asked, "cause": node.cause,
-            })).collect::<Vec<_>>(),
-        }))?,
-    }
-    Ok(exit)
-}
-
-/// What a rollout whose process died is worth: 4 when it left nodes that may run the new code.
-fn exit(view: &View, alive: bool) -> Exit {
-    match (alive || view.state.is_final(), view.changed().is_empty()) {
-        (true, _) => view.exit(),
-        (false, true) => Exit::ABORTED,
-        (false, false) => Exit::UNRESOLVED,
-    }
-}
-
-/// What happens by itself, and when; or that nothing does, and what a person can do.
-fn next(id: &RolloutId, view: &View, alive: bool, now: u64) -> String {
-    if view.state.is_final() {
-        return match (view.unresolved().is_empty(), view.changed().is_empty()) {
-            (false, _) => format!(
-                "nothing by itself; put the listed nodes back with: midflight rollback {id}"
-            ),
-            (true, true) => "nothing".to_owned(),
-            (true, false) => {
-                format!("nothing; the patch can still be taken back with: midflight rollback {id}")
-            }
-        };
-    }
-    if !alive {
-        return match view.changed().len() {
-            0 => "nothing, and no node was changed; run midflight apply again".to_owned(),
-            nodes => format!(
-                "nothing by itself: its process died with {nodes} nodes that may run the new code; midflight rollback {id} \
-                 puts them back, after which midflight apply begins again"
-            ),
-        };
-    }
-    if view.state == RolloutState::RollingBack {
-        return "nodes are put back until all are, or until the deadline of the policy".to_owned();
-    }
-    let current = (1..)
-        .zip(&view.waves)
-        .filter(|(_, wave)| wave.stage.is_some())
-        .last();
-    match current.and_then(|(number, wave)| Some((number, wave, wave.stage?))) {
-        None => "the first wave begins".to_owned(),
-        Some((number, wave, WaveStage::Baking)) => {
-            let left = (wave.since_ms + wave.bake_ms).saturating_sub(now);
-            format!("the gate of wave {number} opens in {}", duration(left))
-        }
-        Some((number, _, WaveStage::Upgrading)) => {
-            format!("wave {number} bakes once its nodes run the new code")
-        }
-        Some((number, _, WaveStage::Gate)) => {
-            format!("wave {number} is confirmed if its gate passes, else all is rolled back")
-        }
-        Some((number, _, WaveStage::Confirming)) => {
-            format!("the wave after {number} begins, or the rollout finishes")
-        }
-        Some(_) => "the nodes finish: the old code is dropped".to_owned(),
-    }
+    let alive = Lock::is_held(journal.path(), &id)?;
+    show(output::status(&id, &view, alive, now_ms()), format)
 }

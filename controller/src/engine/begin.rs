@@ -23,6 +23,8 @@ pub struct Begin<'a> {
     pub prepare_only: bool,
     /// The rollout whose nodes it may take over; empty: none.
     pub supersedes: &'a str,
+    /// Under which digests the journal keeps the patch's bundle, and those of the patches on the way.
+    pub bundles: &'a [midflight_patch::Digest],
 }
 
 impl Begin<'_> {
@@ -52,6 +54,7 @@ impl Begin<'_> {
                 .iter()
                 .map(|patch| patch.digest.clone())
                 .collect(),
+            bundles: self.bundles.iter().map(ToString::to_string).collect(),
             policy: policy.digest().to_string(),
             pattern: self.pattern.to_owned(),
             on_down_failure: policy.on_down_failure.as_str().to_owned(),

@@ -165,7 +165,10 @@ pub struct Planned {
     /// Digests of the manifests of the patches that may stand on the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub through: Vec<String>,
-    /// Digest of the policy.
+    /// Digests of the bundles in the journal: the patch's, then those of the patches on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bundles: Vec<String>,
+    /// Digest of the policy, under which the journal keeps it.
     pub policy: String,
     /// Which nodes were asked for.
     pub pattern: String,

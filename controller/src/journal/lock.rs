@@ -24,7 +24,7 @@ impl Lock {
     pub fn take(journal: &Path, rollout: &RolloutId) -> Result<Option<Self>, Error> {
         use std::os::unix::fs::OpenOptionsExt as _;
 
-        let folder = folder(journal);
+        let folder = Self::folder(journal);
         std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let path = folder.join(rollout.as_str());
         let mut options = OpenOptions::new();
@@ -41,12 +41,20 @@ impl Lock {
         }
     }
 
+    /// The folder beside a journal that holds locks, and the sockets of those who hold them.
+    #[must_use]
+    pub fn folder(journal: &Path) -> PathBuf {
+        let mut name = journal.file_name().unwrap_or_default().to_owned();
+        name.push(".locks");
+        journal.with_file_name(name)
+    }
+
     /// Whether a process holds the lock of a rollout.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn is_held(journal: &Path, rollout: &RolloutId) -> Result<bool, Error> {
-        let path = folder(journal).join(rollout.as_str());
+        let path = Self::folder(journal).join(rollout.as_str());
         match File::open(&path) {
             // Shared, so that two that look at the same time do not take each other for the owner.
             Ok(file) => match flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -64,12 +72,6 @@ impl Lock {
         // A file that stays is empty and does no harm.
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-fn folder(journal: &Path) -> PathBuf {
-    let mut name = journal.file_name().unwrap_or_default().to_owned();
-    name.push(".locks");
-    journal.with_file_name(name)
 }
 
 #[cfg(test)]

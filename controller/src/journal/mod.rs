@@ -8,7 +8,7 @@ mod memory;
 mod sqlite;
 mod storage;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use head::Head;
 pub use lock::Lock;

@@ -4,7 +4,9 @@
 mod bars;
 mod json;
 mod lines;
+mod rendered;
 pub mod screen;
+mod status;
 mod summary;
 pub mod sys;
 mod table;
@@ -17,6 +19,8 @@ use crate::engine::view::View;
 
 pub use json::Json;
 pub use lines::Lines;
+pub use rendered::{Rendered, json_lines};
+pub use status::status;
 pub use summary::summary;
 pub use table::{plain, table};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::error::Error;
 use crate::transport::tickets::Tickets;
@@ -62,6 +63,40 @@ impl Credentials {
         config.alpn_protocols = vec![b"h2".to_vec()];
         // No early data: it could be replayed.
         config.resumption = Resumption::store(Arc::new(Tickets::default()));
+        Ok(Arc::new(config))
+    }
+}
+
+impl Credentials {
+    /// The same files as a server's: whoever the CA has certified may connect, and nobody without a certificate.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`] with the file that cannot be used.
+    pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, Error> {
+        let refuse = |path: &Path, problem: String| Error::Credentials {
+            path: path.to_owned(),
+            problem,
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.ca)? {
+            roots
+                .add(certificate)
+                .map_err(|error| refuse(&self.ca, error.to_string()))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|error| refuse(&self.ca, error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .map_err(|error| refuse(&self.key, error.to_string()))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| refuse(&self.ca, error.to_string()))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(certificates(&self.cert)?, key)
+            .map_err(|error| refuse(&self.cert, format!("it does not go with its key: {error}")))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::new(config))
     }
 }

@@ -113,6 +113,7 @@ impl World {
             owner: owner(1, "eve"),
             prepare_only: self.prepare_only,
             supersedes: "",
+            bundles: &[],
         }
         .facts();
         Ok(engine::run(Run {

@@ -2,11 +2,13 @@
 
 mod crashes;
 mod demo;
+mod kills;
 mod nodes;
 mod phases;
 mod readme;
 mod refusals;
 mod rollouts;
+mod serve;
 mod simulator;
 mod sys;
 mod trees;

@@ -1,0 +1,38 @@
+//! Earlier rollouts that were confirmed on nodes by a process that has died since: a node that is not finished takes no other
+//! patch, so they are finished before a new rollout begins. A rollout that a process still runs is an overlap.
+
+use std::path::Path;
+
+use crate::engine::event::Planned;
+use crate::engine::node::{self, Order};
+use crate::error::Error;
+use crate::journal::Lock;
+use crate::launch::wanted::Prepared;
+
+/// Finishes what is left on the nodes of a plan.
+///
+/// # Errors
+/// [`Error::Overlap`].
+pub async fn finish(journal: &Path, prepared: &Prepared) -> Result<(), Error> {
+    for (node, key) in &prepared.plan.unfinished {
+        let link = &prepared.links[*node];
+        let (name, rollout) = (link.target().name.clone(), key.rollout_id.clone());
+        let overlap = || Error::Overlap {
+            nodes: name.clone(),
+            rollout: rollout.clone(),
+        };
+        let id = rollout.parse().map_err(|_| overlap())?;
+        if Lock::is_held(journal, &id).unwrap_or(false) {
+            return Err(overlap());
+        }
+        tracing::warn!(node = name, rollout, "finishing a rollout that is confirmed there and was left unfinished");
+        let planned = Planned {
+            patch: key.patch_digest.clone(),
+            ..Planned::default()
+        };
+        let order = Order::new(&id, &planned, &prepared.policy, 1);
+        let finished = node::finish(link, &order, key).await;
+        finished.map_err(|_| overlap())?;
+    }
+    Ok(())
+}
