@@ -25,3 +25,4 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 mod failure;
 pub mod listen;
 pub mod peer;
+pub mod tls;

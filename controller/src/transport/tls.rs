@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::error::Error;
@@ -77,26 +76,14 @@ impl Credentials {
             path: path.to_owned(),
             problem,
         };
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.ca)? {
-            roots
-                .add(certificate)
-                .map_err(|error| refuse(&self.ca, error.to_string()))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-                .build()
-                .map_err(|error| refuse(&self.ca, error.to_string()))?;
+        let base = midflight_proto::tls::base(certificates(&self.ca)?)
+            .map_err(|problem| refuse(&self.ca, problem))?;
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|error| refuse(&self.key, error.to_string()))?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| refuse(&self.ca, error.to_string()))?
-            .with_client_cert_verifier(verifier)
+        let mut config = base
             .with_single_cert(certificates(&self.cert)?, key)
             .map_err(|error| refuse(&self.cert, format!("it does not go with its key: {error}")))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        midflight_proto::tls::finish(&mut config).map_err(|problem| refuse(&self.cert, problem))?;
         Ok(Arc::new(config))
     }
 }
