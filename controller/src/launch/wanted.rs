@@ -68,7 +68,8 @@ impl Wanted {
         let targets = plan::targets(&self.inventory, &self.pattern, self.all)?;
         let links = survey::links(&targets, transport, &self.policy);
         let answers = survey::survey(&links, &self.policy).await;
-        let plan = plan::plan(
+        let plan = plan::plan_over(
+            &self.supersedes,
             targets,
             answers,
             &self.bundle.manifest,
