@@ -51,7 +51,10 @@ impl Client {
             hint: "write HOST:PORT",
         };
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let port: u16 = port.parse().map_err(|_| wrong())?;
         let name = ServerName::try_from(host.clone()).map_err(|_| wrong())?;
         let connector = TlsConnector::from(credentials.client_config()?);
@@ -160,7 +163,9 @@ impl Client {
         let word = match verb {
             Verb::Pause => pb::Verb::Pause,
             Verb::Resume => pb::Verb::Resume,
-            Verb::Promote { accept_inconclusive: accept } => {
+            Verb::Promote {
+                accept_inconclusive: accept,
+            } => {
                 accept_inconclusive = accept.clone().unwrap_or_default();
                 pb::Verb::Promote
             }
@@ -260,13 +265,20 @@ impl Client {
             }))
         };
         let events = stream.into_inner().map(read);
-        Ok(events.take_while(|event| std::future::ready(event.is_some())).filter_map(std::future::ready).boxed())
+        Ok(events
+            .take_while(|event| std::future::ready(event.is_some()))
+            .filter_map(std::future::ready)
+            .boxed())
     }
 }
 
 /// The server stopped, or its process ended: not the rollout's matter.
 fn is_end(status: &Status) -> bool {
-    status.details().is_empty() && matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown)
+    status.details().is_empty()
+        && matches!(
+            status.code(),
+            Code::Unavailable | Code::Cancelled | Code::Unknown
+        )
 }
 
 fn endpoint() -> Endpoint {

@@ -59,7 +59,11 @@ async fn last_after(journal: &Path, log: &[u8]) -> u64 {
     let reopened = Sqlite::open(&copy).unwrap();
     let id = "r-1".parse().unwrap();
     let events = reopened.events(&id, 0, usize::MAX).await.unwrap();
-    assert_eq!(events, batch(1, events.len() as u64), "whole batches, in order");
+    assert_eq!(
+        events,
+        batch(1, events.len() as u64),
+        "whole batches, in order"
+    );
     let head = reopened.head(&id).await.unwrap();
     assert_eq!(head.map_or(0, |head| head.seq), events.len() as u64);
     let next = events.len() as u64 + 1;

@@ -101,7 +101,9 @@ async fn interrupted(steering: Steering) {
 }
 
 fn began(id: &RolloutId, format: Format) -> Result<Exit, Error> {
-    tell(&format!("rollout {id} has begun; midflight watch {id} shows it"));
+    tell(&format!(
+        "rollout {id} has begun; midflight watch {id} shows it"
+    ));
     match format {
         Format::Text => print(&format!("{id}\n"))?,
         Format::Json => print_json(&serde_json::json!({"rollout": id}))?,

@@ -19,7 +19,12 @@ pub struct ControlArgs {
     /// The rollout; see `midflight history`.
     pub rollout: RolloutId,
     /// Why; it is journalled with your name.
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub reason: String,
     #[command(flatten)]
     pub reach: ReachArgs,
@@ -51,7 +56,14 @@ pub async fn pause(args: ControlArgs, format: Format) -> Result<Exit, Error> {
 
 pub async fn promote(args: PromoteArgs, format: Format) -> Result<Exit, Error> {
     let accept_inconclusive = args.accept_inconclusive;
-    run(&args.control, &Verb::Promote { accept_inconclusive }, format).await
+    run(
+        &args.control,
+        &Verb::Promote {
+            accept_inconclusive,
+        },
+        format,
+    )
+    .await
 }
 
 pub async fn abort(args: AbortArgs, format: Format) -> Result<Exit, Error> {
@@ -73,8 +85,13 @@ async fn run(args: &ControlArgs, verb: &Verb, format: Format) -> Result<Exit, Er
 /// Says that a request was followed.
 pub fn said(rollout: &RolloutId, verb: &Verb, format: Format) -> Result<Exit, Error> {
     match format {
-        Format::Text => tell(&format!("rollout {rollout}: {} is under way", verb.as_str())),
-        Format::Json => print_json(&json!({"rollout": rollout, "verb": verb.as_str(), "done": true}))?,
+        Format::Text => tell(&format!(
+            "rollout {rollout}: {} is under way",
+            verb.as_str()
+        )),
+        Format::Json => {
+            print_json(&json!({"rollout": rollout, "verb": verb.as_str(), "done": true}))?
+        }
     }
     Ok(Exit::OK)
 }

@@ -35,7 +35,10 @@ pub async fn follow(
     format: Format,
 ) -> Result<Exit, Error> {
     let events = client.watch(rollout, 0).await?;
-    let (mut view, steered) = (View::default(), Steered::There(client.clone(), rollout.clone()));
+    let (mut view, steered) = (
+        View::default(),
+        Steered::There(client.clone(), rollout.clone()),
+    );
     let shown = show(events, &mut view, from, format);
     let left = tokio::select! {
         shown = shown => shown.map(|()| false)?,
@@ -71,7 +74,9 @@ pub async fn show(
 /// [`Error::Output`].
 pub fn conclude(id: &RolloutId, view: &View, left: bool, format: Format) -> Result<Exit, Error> {
     if left {
-        tell(&format!("rollout {id} goes on; midflight watch {id} shows it again"));
+        tell(&format!(
+            "rollout {id} goes on; midflight watch {id} shows it again"
+        ));
         return Ok(Exit::RUNNING);
     }
     match format {

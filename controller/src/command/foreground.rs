@@ -111,7 +111,12 @@ impl Foreground<'_> {
     }
 
     /// What is said of a rollout that nobody runs any more, and has not ended.
-    fn stands_still(&self, id: &RolloutId, view: &View, error: Option<Error>) -> Result<Exit, Error> {
+    fn stands_still(
+        &self,
+        id: &RolloutId,
+        view: &View,
+        error: Option<Error>,
+    ) -> Result<Exit, Error> {
         let text = summary(id, view);
         match self.format {
             Format::Text => print(&text)?,
@@ -120,7 +125,11 @@ impl Foreground<'_> {
         let changed = view.changed().len();
         match error {
             Some(error) if changed == 0 => return Err(error),
-            Some(error) => tell(&format!("error: {}: {}", error.code(), error::chain(&error))),
+            Some(error) => tell(&format!(
+                "error: {}: {}",
+                error.code(),
+                error::chain(&error)
+            )),
             None => {}
         }
         if changed == 0 {
@@ -147,7 +156,10 @@ impl Foreground<'_> {
             options.create(true).append(true).open(&log)
         };
         let (out, err) = (open(), open());
-        let (out, err) = (out.map_err(Error::io("open", &log))?, err.map_err(Error::io("open", &log))?);
+        let (out, err) = (
+            out.map_err(Error::io("open", &log))?,
+            err.map_err(Error::io("open", &log))?,
+        );
         let mut child = Command::new(&program)
             .args(["resume", id.as_str(), "--background", "--journal"])
             .arg(journal)

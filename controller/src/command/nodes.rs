@@ -8,8 +8,8 @@ use midflight_inventory::Inventory;
 use midflight_proto::agent::v1 as pb;
 use serde_json::json;
 
-use crate::command::fleet::{FleetArgs, PolicyArgs, TargetArgs};
 use crate::command::drift::{self, Want};
+use crate::command::fleet::{FleetArgs, PolicyArgs, TargetArgs};
 use crate::command::reach::ServerArgs;
 use crate::command::show;
 use crate::engine::survey;

@@ -33,9 +33,7 @@ impl Steered {
                 };
                 Ok(control::ask(controls, request).await)
             }
-            Self::There(client, rollout) => {
-                client.control(rollout, &verb, who).await.map(Some)
-            }
+            Self::There(client, rollout) => client.control(rollout, &verb, who).await.map(Some),
         };
         match answer {
             Ok(Some(Answer::Refused(why))) => tell(&format!("{}: {why}", verb.as_str())),
@@ -115,11 +113,7 @@ pub async fn signals(steered: Steered, asks: bool) -> Result<(), Error> {
 }
 
 /// Asks what is to be done; true: leave at once.
-async fn prompt(
-    steered: &Steered,
-    signals: &mut Signals,
-    before: &mut u32,
-) -> Result<bool, Error> {
+async fn prompt(steered: &Steered, signals: &mut Signals, before: &mut u32) -> Result<bool, Error> {
     if *before > 1 {
         return Ok(steered.detach().await);
     }

@@ -91,7 +91,10 @@ pub async fn rollback(args: RollbackArgs, format: Format) -> Result<Exit, Error>
                 ));
                 return Ok(Exit::OK);
             }
-            let down = args.on_down_failure.as_deref().map(OnDownFailure::from_word);
+            let down = args
+                .on_down_failure
+                .as_deref()
+                .map(OnDownFailure::from_word);
             args.take
                 .here(journal, *head, Some(Verb::Rollback), down, format)
                 .await
@@ -112,7 +115,12 @@ pub async fn retry(args: RetryArgs, format: Format) -> Result<Exit, Error> {
 
 impl TakeArgs {
     async fn place(&self) -> Result<Place, Error> {
-        let ControlArgs { reach, pki, rollout, .. } = &self.control;
+        let ControlArgs {
+            reach,
+            pki,
+            rollout,
+            ..
+        } = &self.control;
         reach.place(pki, rollout).await
     }
 
@@ -135,7 +143,12 @@ impl TakeArgs {
         on_down_failure: Option<OnDownFailure>,
         format: Format,
     ) -> Result<Exit, Error> {
-        let ControlArgs { rollout, reason, pki, .. } = &self.control;
+        let ControlArgs {
+            rollout,
+            reason,
+            pki,
+            ..
+        } = &self.control;
         let launch = Launch::new(journal, pki.transport()?);
         let lock = launch.lock(rollout, head.owner)?;
         let request = verb.clone().map(|verb| Request {

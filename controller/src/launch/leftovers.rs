@@ -25,7 +25,11 @@ pub async fn finish(journal: &Path, prepared: &Prepared) -> Result<(), Error> {
         if Lock::is_held(journal, &id).unwrap_or(false) {
             return Err(overlap());
         }
-        tracing::warn!(node = name, rollout, "finishing a rollout that is confirmed there and was left unfinished");
+        tracing::warn!(
+            node = name,
+            rollout,
+            "finishing a rollout that is confirmed there and was left unfinished"
+        );
         let planned = Planned {
             patch: key.patch_digest.clone(),
             ..Planned::default()

@@ -85,15 +85,23 @@ impl Launch {
     ///
     /// # Errors
     /// What the journal gives.
-    pub async fn record(&self, prepared: &Prepared, pattern: &str) -> Result<(RolloutId, Lock), Error> {
+    pub async fn record(
+        &self,
+        prepared: &Prepared,
+        pattern: &str,
+    ) -> Result<(RolloutId, Lock), Error> {
         let id = RolloutId::generate()?;
         let lock = self.lock(&id, None)?;
         let policy = serde_json::to_vec(&prepared.policy);
-        let policy = policy.map_err(|error| Error::Output { source: error.into() })?;
+        let policy = policy.map_err(|error| Error::Output {
+            source: error.into(),
+        })?;
         self.journal.put_blob(policy).await?;
         let mut bundles = Vec::new();
         for bundle in std::iter::once(&prepared.bundle).chain(&prepared.through) {
-            let bytes = bundle.to_bytes().map_err(Error::patch("the patch cannot be kept"))?;
+            let bytes = bundle
+                .to_bytes()
+                .map_err(Error::patch("the patch cannot be kept"))?;
             bundles.push(self.journal.put_blob(bytes).await?);
         }
         let begin = Begin {
@@ -227,7 +235,9 @@ impl Launch {
     }
 
     async fn kept(&self, digest: &str) -> Result<Vec<u8>, Error> {
-        let digest = digest.parse().map_err(Error::patch("a digest in the journal"))?;
+        let digest = digest
+            .parse()
+            .map_err(Error::patch("a digest in the journal"))?;
         self.journal.blob(digest).await
     }
 }

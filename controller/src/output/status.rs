@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use crate::engine::id::RolloutId;
+use crate::engine::next::Next;
 use crate::engine::view::View;
-use crate::engine::words::{RolloutState, WaveStage};
 use crate::exit::Exit;
 use crate::output::{Rendered, duration, json_lines, summary};
 
@@ -71,35 +71,26 @@ fn next(id: &RolloutId, view: &View, alive: bool, now: u64) -> String {
     }
     if !alive {
         return match view.changed().len() {
-            0 => format!("nothing by itself, and no node was changed; midflight resume {id} goes on"),
+            0 => {
+                format!("nothing by itself, and no node was changed; midflight resume {id} goes on")
+            }
             nodes => format!(
                 "nothing by itself: its process ended with {nodes} nodes that may run the new code; midflight resume {id} goes \
                  on, midflight rollback {id} puts them back"
             ),
         };
     }
-    if view.state == RolloutState::RollingBack {
-        return "nodes are put back until all are, or until the deadline of the policy".to_owned();
-    }
-    let current = (1..)
-        .zip(&view.waves)
-        .filter(|(_, wave)| wave.stage.is_some())
-        .last();
-    match current.and_then(|(number, wave)| Some((number, wave, wave.stage?))) {
-        None => "the first wave begins".to_owned(),
-        Some((number, wave, WaveStage::Baking)) => {
-            let left = (wave.since_ms + wave.bake_ms).saturating_sub(now);
-            format!("the gate of wave {number} opens in {}", duration(left))
+    match view.next() {
+        Some(Next {
+            what,
+            at_ms: Some(at),
+        }) => {
+            format!("{what} in {}", duration(at.saturating_sub(now)))
         }
-        Some((number, _, WaveStage::Upgrading)) => {
-            format!("wave {number} bakes once its nodes run the new code")
-        }
-        Some((number, _, WaveStage::Gate)) => {
-            format!("wave {number} is confirmed if its gate passes, else all is rolled back")
-        }
-        Some((number, _, WaveStage::Confirming)) => {
-            format!("the wave after {number} begins, or the rollout finishes")
-        }
-        Some(_) => "the nodes finish: the old code is dropped".to_owned(),
+        Some(Next { what, at_ms: None }) => what,
+        None => format!(
+            "nothing by itself, except that leases are renewed; midflight resume {id} goes on, midflight abort {id} or midflight \
+             rollback {id} ends it"
+        ),
     }
 }

@@ -101,11 +101,16 @@ impl Host {
     /// What plan and journal give.
     pub async fn apply(&self, submission: Submission, who: String) -> Result<RolloutId, Error> {
         let pattern = submission.header.pattern.clone();
-        let prepared = self.wanted(submission)?.prepare(&self.launch.transport).await?;
+        let prepared = self
+            .wanted(submission)?
+            .prepare(&self.launch.transport)
+            .await?;
         leftovers::finish(&self.launch.path, &prepared).await?;
         let (id, lock) = self.launch.record(&prepared, &pattern).await?;
         tracing::info!(rollout = %id, who, pattern, "a rollout was submitted");
-        let taken = self.launch.take(&id, lock, Some(prepared.links), Take::default());
+        let taken = self
+            .launch
+            .take(&id, lock, Some(prepared.links), Take::default());
         self.spawn(taken.await?).await;
         Ok(id)
     }
@@ -235,4 +240,3 @@ impl Host {
         }
     }
 }
-

@@ -52,11 +52,7 @@ impl Service {
         })
     }
 
-    async fn ask(
-        &self,
-        rollout: &RolloutId,
-        request: control::Request,
-    ) -> Result<Answer, Error> {
+    async fn ask(&self, rollout: &RolloutId, request: control::Request) -> Result<Answer, Error> {
         if let Some(live) = self.lives.get(rollout)
             && let Some(answer) = live.ask(request.clone()).await
         {
@@ -127,7 +123,9 @@ fn verb(request: &pb::ControlRequest) -> Result<Verb, Status> {
         .iter()
         .any(|text| text.chars().count() > MAX_REASON);
     if long {
-        return Err(Status::invalid_argument("a reason is longer than 1,000 characters"));
+        return Err(Status::invalid_argument(
+            "a reason is longer than 1,000 characters",
+        ));
     }
     Ok(match request.verb() {
         pb::Verb::Pause => Verb::Pause,

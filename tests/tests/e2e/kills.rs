@@ -113,11 +113,17 @@ async fn a_controller_process() {
         transport: Arc::new(Grpc::new(&credentials).expect("the certificates are good")),
         lives: Lives::default(),
     };
-    let open = journal.heads(Which::Open).await.expect("the journal reads").pop();
+    let open = journal
+        .heads(Which::Open)
+        .await
+        .expect("the journal reads")
+        .pop();
     let taken = match open {
         Some(head) => {
             let lock = launch.lock(&head.rollout, None).expect("nobody holds it");
-            launch.take(&head.rollout, lock, None, Take::default()).await
+            launch
+                .take(&head.rollout, lock, None, Take::default())
+                .await
         }
         None => {
             let bundle = dir.join(format!("patch-{}.bundle", words[0]));
@@ -131,9 +137,17 @@ async fn a_controller_process() {
                 prepare_only: false,
                 supersedes: String::new(),
             };
-            let prepared = wanted.prepare(&launch.transport).await.expect("it can be planned");
-            let (id, lock) = launch.record(&prepared, "sim").await.expect("it is recorded");
-            launch.take(&id, lock, Some(prepared.links), Take::default()).await
+            let prepared = wanted
+                .prepare(&launch.transport)
+                .await
+                .expect("it can be planned");
+            let (id, lock) = launch
+                .record(&prepared, "sim")
+                .await
+                .expect("it is recorded");
+            launch
+                .take(&id, lock, Some(prepared.links), Take::default())
+                .await
         }
     };
     let ended = taken.expect("it can be taken").run(Box::new(Silent)).await;
@@ -159,8 +173,23 @@ impl World {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let port = (20_000 + std::process::id() % 20_000).to_string();
         let simulator = Command::new(binary("midflight-agent"))
-            .args(["sim", "--nodes", &NODES.to_string(), "--vsns", &VSNS.to_string()])
-            .args(["--patch-bytes", "200", "--port", &port, "--events", "events.json", "--dir", "."])
+            .args([
+                "sim",
+                "--nodes",
+                &NODES.to_string(),
+                "--vsns",
+                &VSNS.to_string(),
+            ])
+            .args([
+                "--patch-bytes",
+                "200",
+                "--port",
+                &port,
+                "--events",
+                "events.json",
+                "--dir",
+                ".",
+            ])
             .current_dir(dir.path())
             .stderr(Stdio::null())
             .spawn()
@@ -177,13 +206,24 @@ impl World {
     /// Current and permanent vsn of the nodes that answer.
     fn vsns(&self) -> Vec<(String, String)> {
         let output = Command::new(binary("midflight"))
-            .args(["nodes", "sim", "-i", "fleet.yaml", "--pki", "pki", "--output", "json"])
+            .args([
+                "nodes",
+                "sim",
+                "-i",
+                "fleet.yaml",
+                "--pki",
+                "pki",
+                "--output",
+                "json",
+            ])
             .current_dir(self.path())
             .env_remove("MIDFLIGHT_SERVER")
             .output()
             .expect("midflight runs");
         let text = String::from_utf8(output.stdout).expect("it prints UTF-8");
-        let nodes = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let nodes = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         nodes
             .filter_map(|node| {
                 let vsn = |of: &str| Some(node[of]["vsn"].as_str()?.to_owned());
@@ -195,7 +235,12 @@ impl World {
     /// Runs a controller that brings a vsn; how many writes it made, or `None` when it was killed.
     fn controller(&self, vsn: usize, kill: &str) -> Option<usize> {
         let output = Command::new(std::env::current_exe().expect("this program has a path"))
-            .args(["kills::a_controller_process", "--exact", "--ignored", "--nocapture"])
+            .args([
+                "kills::a_controller_process",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(PLACE, self.path())
             .env(KILL, format!("{vsn} {kill}"))
             .output()
@@ -206,13 +251,24 @@ impl World {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let wrote = text.lines().find_map(|line| line.split("wrote ").nth(1));
         let error = String::from_utf8_lossy(&output.stderr);
-        Some(wrote.unwrap_or_else(|| panic!("{kill}: {text}{error}")).trim().parse().expect("a number"))
+        Some(
+            wrote
+                .unwrap_or_else(|| panic!("{kill}: {text}{error}"))
+                .trim()
+                .parse()
+                .expect("a number"),
+        )
     }
 
     /// What the journal says of the newest rollout.
     async fn newest(&self) -> Vec<Event> {
         let journal = Sqlite::open(&self.path().join("journal.db")).expect("the journal opens");
-        let head = journal.heads(Which::Newest(1)).await.expect("it reads").pop().expect("there is one");
+        let head = journal
+            .heads(Which::Newest(1))
+            .await
+            .expect("it reads")
+            .pop()
+            .expect("there is one");
         read_all(&journal, &head.rollout).await.expect("it reads")
     }
 }
@@ -245,7 +301,9 @@ async fn a_controller_that_is_killed_at_any_write_is_gone_on_with_as_if_nothing_
             if world.controller(vsn, &format!("{write} {when}")).is_none() {
                 killed += 1;
                 let at = format!("{when} write {write} of {undisturbed}");
-                world.controller(vsn, "never").unwrap_or_else(|| panic!("{at}"));
+                world
+                    .controller(vsn, "never")
+                    .unwrap_or_else(|| panic!("{at}"));
                 let events = world.newest().await;
                 assert_eq!(outcome(&events), want, "{at}");
             }
@@ -267,7 +325,11 @@ impl World {
         self.simulator.wait().expect("it ends");
         let text = fs::read_to_string(self.path().join("events.json")).expect("it wrote them");
         let resumed = |line: &&str| line.contains("resume done");
-        assert_eq!(text.lines().filter(resumed).count(), NODES * (vsn - 1), "{text}");
+        assert_eq!(
+            text.lines().filter(resumed).count(),
+            NODES * (vsn - 1),
+            "{text}"
+        );
         assert!(!text.contains("rolled back"), "{text}");
     }
 }

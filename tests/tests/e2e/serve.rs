@@ -16,9 +16,21 @@ struct Server {
 impl Server {
     fn start(fleet: &Fleet) -> Self {
         if !fleet.path("pki/server.pem").exists() {
-            fleet.ok(&["pki", "issue", "pki", "--node", "server", "--address", "127.0.0.1"]);
+            fleet.ok(&[
+                "pki",
+                "issue",
+                "pki",
+                "--node",
+                "server",
+                "--address",
+                "127.0.0.1",
+            ]);
         }
-        let mut child = fleet.spawn_with(&["serve", "--listen", "127.0.0.1:0"], Stdio::null(), Stdio::piped());
+        let mut child = fleet.spawn_with(
+            &["serve", "--listen", "127.0.0.1:0"],
+            Stdio::null(),
+            Stdio::piped(),
+        );
         let err = child.stderr.take().expect("stderr is piped");
         let mut lines = BufReader::new(err).lines();
         let address = lines
@@ -39,7 +51,9 @@ impl Server {
     /// SIGTERM; the exit code.
     fn stop(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
-        let killed = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        let killed = std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status();
         assert!(killed.expect("kill runs").success());
         self.child.wait().expect("it is gone").code()
     }
@@ -53,7 +67,16 @@ impl Drop for Server {
 }
 
 fn apply<'a>(patch: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let words = ["apply", patch, "all_nodes", "--all", "--policy", "policy.yaml", "--output", "json"];
+    let words = [
+        "apply",
+        patch,
+        "all_nodes",
+        "--all",
+        "--policy",
+        "policy.yaml",
+        "--output",
+        "json",
+    ];
     words.iter().chain(more).copied().collect()
 }
 
@@ -65,7 +88,11 @@ fn newest(fleet: &Fleet, more: &[&str]) -> Option<String> {
 }
 
 fn last(done: &Done) -> Value {
-    let line = done.out.lines().last().unwrap_or_else(|| panic!("{}", done.text()));
+    let line = done
+        .out
+        .lines()
+        .last()
+        .unwrap_or_else(|| panic!("{}", done.text()));
     serde_json::from_str(line).expect("events are JSON")
 }
 
@@ -80,7 +107,14 @@ fn a_server_runs_rollouts_for_operators_and_shows_them_to_viewers() {
     let refused = fleet.run(&apply(&patch, &[&at[..], &viewer].concat()));
     assert_eq!(refused.code, 2, "{}", refused.text());
     assert!(refused.err.contains("MF0544"), "{}", refused.text());
-    let plan = fleet.ok(&["plan", &patch, "all_nodes", "--all", "--server", &server.address]);
+    let plan = fleet.ok(&[
+        "plan",
+        &patch,
+        "all_nodes",
+        "--all",
+        "--server",
+        &server.address,
+    ]);
     assert!(plan.out.contains("wave 1"), "{}", plan.text());
     let done = fleet.run(&apply(&patch, &at));
     assert_eq!(done.code, 0, "{}", done.text());
@@ -89,10 +123,20 @@ fn a_server_runs_rollouts_for_operators_and_shows_them_to_viewers() {
     // A viewer sees the same stream, from the start and from a cursor.
     let rollout = newest(&fleet, &[&at[..], &viewer].concat()).expect("there is one");
     let words = |verb: &'static str| {
-        [&[verb, rollout.as_str(), "--output", "json"], &at[..], &viewer].concat()
+        [
+            &[verb, rollout.as_str(), "--output", "json"],
+            &at[..],
+            &viewer,
+        ]
+        .concat()
     };
     let watched = fleet.run(&words("watch"));
-    assert_eq!((watched.code, watched.out.as_str()), (0, done.out.as_str()), "{}", watched.text());
+    assert_eq!(
+        (watched.code, watched.out.as_str()),
+        (0, done.out.as_str()),
+        "{}",
+        watched.text()
+    );
     let rest = fleet.run(&[&words("watch")[..], &["--from", "3"]].concat());
     let skipped: Vec<&str> = done.out.lines().skip(3).collect();
     assert_eq!(rest.out.lines().collect::<Vec<_>>(), skipped);
@@ -112,11 +156,24 @@ fn nobody_reaches_a_server_without_a_certificate_of_its_ca() {
     let fleet = Fleet::prepare(1);
     let server = Server::start(&fleet);
     fleet.ok(&["pki", "init", "other", "--fleet", "other"]);
-    fleet.ok(&["pki", "issue", "other", "--role", "operator", "--name", "mallory"]);
-    let stranger = ["--ca", "pki/ca.pem", "--cert", "other/mallory.pem", "--key", "other/mallory.key"];
+    fleet.ok(&[
+        "pki", "issue", "other", "--role", "operator", "--name", "mallory",
+    ]);
+    let stranger = [
+        "--ca",
+        "pki/ca.pem",
+        "--cert",
+        "other/mallory.pem",
+        "--key",
+        "other/mallory.key",
+    ];
     let words = [&["history", "--server", &server.address][..], &stranger].concat();
     let refused = fleet.run(&words);
-    assert!(refused.code == 1 && refused.err.contains("MF0543"), "{}", refused.text());
+    assert!(
+        refused.code == 1 && refused.err.contains("MF0543"),
+        "{}",
+        refused.text()
+    );
     // Plain HTTP/2 is not spoken at all.
     let mut plain = std::net::TcpStream::connect(&server.address).expect("it listens");
     std::io::Write::write_all(&mut plain, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("written");
@@ -138,17 +195,28 @@ fn a_server_that_dies_or_stops_goes_on_with_its_rollouts_when_it_is_back() {
     until("the canary is in probation", || fleet.vsns(0).0 == "2.0.0");
     server.kill();
     let mut second = Server::start(&fleet);
-    let status = fleet.run(&["status", &rollout, "--output", "json", "--server", &second.address]);
+    let status = fleet.run(&[
+        "status",
+        &rollout,
+        "--output",
+        "json",
+        "--server",
+        &second.address,
+    ]);
     assert_eq!(status.code, 5, "{}", status.text());
     assert_eq!(status.json()["alive"], true);
     assert_eq!(second.stop(), Some(0), "a clean end");
     let third = Server::start(&fleet);
     let at = ["--server", &third.address];
-    let promoted = fleet.run(&[&["promote", &rollout, "--reason", "it looks good"][..], &at].concat());
+    let promoted =
+        fleet.run(&[&["promote", &rollout, "--reason", "it looks good"][..], &at].concat());
     assert_eq!(promoted.code, 0, "{}", promoted.text());
     let watched = fleet.run(&[&["watch", &rollout, "--output", "json"][..], &at].concat());
     assert_eq!(watched.code, 0, "{}", watched.text());
-    let owners = watched.out.lines().filter(|line| line.contains("\"event\":\"owned\""));
+    let owners = watched
+        .out
+        .lines()
+        .filter(|line| line.contains("\"event\":\"owned\""));
     assert_eq!(owners.count(), 2, "{}", watched.out);
     assert_eq!(fleet.vsns(1), ("2.0.0".into(), "2.0.0".into()));
 }
@@ -160,14 +228,21 @@ fn verbs_reach_a_rollout_in_another_terminal() {
     fleet.policy("[{nodes: 1, bake: 60s}, 100%]");
     let mut running = fleet.spawn_with(&apply(&patch, &[]), Stdio::null(), Stdio::null());
     until("the canary bakes", || {
-        fleet.run(&["status"]).out.contains("the gate of wave 1 opens in")
+        fleet
+            .run(&["status"])
+            .out
+            .contains("the gate of wave 1 opens in")
     });
     let rollout = newest(&fleet, &[]).expect("there is one");
     let paused = fleet.run(&["pause", &rollout, "--reason", "a look"]);
     assert_eq!(paused.code, 0, "{}", paused.text());
     assert_eq!(fleet.run(&["status"]).code, 5);
     let again = fleet.run(&["pause", &rollout]);
-    assert!(again.code == 2 && again.err.contains("MF0547"), "{}", again.text());
+    assert!(
+        again.code == 2 && again.err.contains("MF0547"),
+        "{}",
+        again.text()
+    );
     for verb in ["resume", "promote"] {
         let done = fleet.run(&[verb, &rollout]);
         assert_eq!(done.code, 0, "{verb}: {}", done.text());
@@ -177,7 +252,11 @@ fn verbs_reach_a_rollout_in_another_terminal() {
     assert!(watched.out.contains("a look"), "{}", watched.out);
     assert_eq!(running.wait().expect("it ends").code(), Some(0));
     let late = fleet.run(&["pause", &rollout]);
-    assert!(late.code == 2 && late.err.contains("MF0546"), "{}", late.text());
+    assert!(
+        late.code == 2 && late.err.contains("MF0546"),
+        "{}",
+        late.text()
+    );
 }
 
 #[test]
@@ -204,7 +283,11 @@ fn a_rollout_whose_process_died_is_taken_over_and_goes_on() {
     first.wait().expect("it is gone");
     let rollout = newest(&fleet, &[]).expect("there is one");
     let asked = fleet.run(&["promote", &rollout]);
-    assert!(asked.code == 2 && asked.err.contains("MF0546"), "{}", asked.text());
+    assert!(
+        asked.code == 2 && asked.err.contains("MF0546"),
+        "{}",
+        asked.text()
+    );
     let done = fleet.run(&["resume", &rollout, "--output", "json"]);
     assert_eq!(done.code, 0, "{}", done.text());
     assert_eq!(last(&done)["event"], "ended");
