@@ -9,8 +9,11 @@
 //! | `convert-event` | [`ConvertEvent`] | `Result<Option<Event>, String>` |
 //! | `apply` | [`Apply`] | `Result<list of Effect, String>` |
 //! | `terminate` | [`Terminate`] | a list of `Effect` |
+//! | `on-load` | bytes, JSON | `Result<(), String>` |
+//! | `describe` | [`Describe`] | `Result<String, String>` |
+//! | `parse` | text, JSON | `Result<bytes of a state, String>` |
 
-use crate::types::{Batch, Cx, Direction, Effect, Envelope, Event, Next};
+use crate::types::{Ask, Batch, Cx, Direction, Effect, Envelope, Event, Next, Step};
 use crate::wire::{FrameError, Reader, VERSION, Wire, put_bytes};
 
 record! {
@@ -83,6 +86,40 @@ record! {
     }
 }
 
+record! {
+    /// A state to be shown.
+    Describe<B = Vec<u8>> {
+        /// The state.
+        state: B,
+        /// The most bytes of JSON.
+        max: u32,
+    }
+}
+
+/// Where in its memory a function left the frame that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its address.
+    pub at: u32,
+    /// Its length, in bytes.
+    pub bytes: u32,
+}
+
+impl From<u64> for Place {
+    fn from(place: u64) -> Self {
+        Place {
+            at: (place >> 32) as u32,
+            bytes: place as u32,
+        }
+    }
+}
+
+impl From<Place> for u64 {
+    fn from(place: Place) -> Self {
+        u64::from(place.at) << 32 | u64::from(place.bytes)
+    }
+}
+
 /// Writes the frame of a [`Handle`].
 pub fn put_handle<'e>(
     state: &[u8],
@@ -119,66 +156,163 @@ pub fn put_code_change<'i>(
     }
 }
 
-/// A list of effects while it grows: written as they are asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A list of effects while it grows, at the end of a frame: written where it stays, as they are asked for.
+#[derive(Debug, Default)]
 pub struct Effects {
+    frame: Vec<u8>,
+    /// Where the list begins, with its count.
+    at: usize,
     count: u32,
-    bytes: Vec<u8>,
 }
 
 impl Effects {
+    /// Lists behind what is in this frame; `begin` begins the first.
+    pub fn within(frame: Vec<u8>) -> Self {
+        let at = frame.len();
+        Effects {
+            frame,
+            at,
+            count: 0,
+        }
+    }
+
+    /// A list begins.
+    #[inline]
+    pub fn begin(&mut self) {
+        (self.at, self.count) = (self.frame.len(), 0);
+        self.frame.extend_from_slice(&[0; 4]);
+    }
+
     /// Appends one.
     #[inline]
     pub fn push<'a, B: Wire<'a>, S: Wire<'a>>(&mut self, effect: &Effect<B, S>) {
+        effect.put(&mut self.frame);
         self.count += 1;
-        effect.put(&mut self.bytes);
     }
 
-    /// Forgets them all, and keeps the room.
-    pub fn clear(&mut self) {
+    /// Appends one that ends with bytes, which are empty in `effect`; `bytes` appends them.
+    ///
+    /// # Errors
+    /// When `bytes` fails; the list is as it was then.
+    #[inline]
+    pub fn push_with<E>(
+        &mut self,
+        effect: &Effect<&[u8], &str>,
+        bytes: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.frame.len();
+        effect.put(&mut self.frame);
+        // The length of nothing is there already.
+        self.frame.truncate(self.frame.len() - LENGTH);
+        put_with(bytes, &mut self.frame).inspect_err(|_| self.frame.truncate(start))?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Appends a request, whose body and cookie are empty in `ask`; `body` and `cookie` append them.
+    ///
+    /// # Errors
+    /// When one of them fails; the list is as it was then.
+    #[inline]
+    pub fn push_request<E>(
+        &mut self,
+        ask: Ask<&[u8], &str>,
+        body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        cookie: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (start, timeout) = (self.frame.len(), ask.timeout);
+        Effect::Request(ask).put(&mut self.frame);
+        // Two lengths of nothing, and the timeout behind them.
+        self.frame.truncate(self.frame.len() - 3 * LENGTH);
+        put_with(body, &mut self.frame)
+            .and_then(|()| put_with(cookie, &mut self.frame))
+            .inspect_err(|_| self.frame.truncate(start))?;
+        timeout.put(&mut self.frame);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The list ends: the frame, to go on in.
+    #[inline]
+    pub fn end(&mut self) -> &mut Vec<u8> {
+        self.frame[self.at..self.at + LENGTH].copy_from_slice(&self.count.to_le_bytes());
+        &mut self.frame
+    }
+
+    /// The list never was.
+    pub fn forget(&mut self) {
+        self.frame.truncate(self.at);
         self.count = 0;
-        self.bytes.clear();
     }
 
-    /// The effects as values.
+    /// The frame.
+    pub fn into_frame(self) -> Vec<u8> {
+        self.frame
+    }
+
+    /// The effects of the list as values.
     pub fn to_vec(&self) -> Vec<Effect> {
-        let mut list = Vec::with_capacity(self.bytes.len() + 5);
+        let effects = self.frame.get(self.at + LENGTH..).unwrap_or_default();
+        let mut list = Vec::with_capacity(effects.len() + 5);
         list.push(VERSION);
-        self.put(&mut list);
+        self.count.put(&mut list);
+        list.extend_from_slice(effects);
         // What `push` wrote can be read.
         crate::decode(&list, u32::MAX).unwrap_or_default()
     }
-
-    fn put(&self, out: &mut Vec<u8>) {
-        self.count.put(out);
-        out.extend_from_slice(&self.bytes);
-    }
 }
 
-/// The frame of a [`Batch`] while its steps come.
+/// Bytes of a length or a count.
+const LENGTH: usize = 4;
+
+/// Bytes that `write` appends, behind their length.
+#[inline]
+fn put_with<E>(
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    out: &mut Vec<u8>,
+) -> Result<(), E> {
+    let at = out.len();
+    out.extend_from_slice(&[0; LENGTH]);
+    write(out)?;
+    let len = (out.len() - at - LENGTH) as u32;
+    out[at..at + LENGTH].copy_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
+/// Equal bytes, eight at a time: WebAssembly has no instruction that compares more.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let (pieces, rest) = one.as_chunks::<8>();
+    let (others, other_rest) = other.as_chunks::<8>();
+    one.len() == other.len()
+        && rest.iter().eq(other_rest)
+        && pieces
+            .iter()
+            .zip(others)
+            .all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+}
+
+/// The frame of a [`Batch`] while its steps come: each is a list of effects at the frame's end, then `push`.
 #[derive(Debug)]
-pub struct Steps<'o> {
-    out: &'o mut Vec<u8>,
+pub struct Steps {
     count: u32,
 }
 
 /// Where a frame that is one list, or begins with one, counts its items.
 const COUNT: std::ops::Range<usize> = 1..5;
 
-impl<'o> Steps<'o> {
+impl Steps {
     /// Begins a frame in the place of what `out` held.
-    pub fn new(out: &'o mut Vec<u8>) -> Self {
+    pub fn begin(out: &mut Vec<u8>) -> Self {
         out.clear();
         out.push(VERSION);
         0_u32.put(out);
-        Steps { out, count: 0 }
+        Steps { count: 0 }
     }
 
-    /// Appends a step.
+    /// Ends a step, whose effects are in the frame.
     #[inline]
-    pub fn push<'a, S: Wire<'a>>(&mut self, effects: &Effects, next: &Next<S>) {
-        effects.put(self.out);
-        next.put(self.out);
+    pub fn push<'a, S: Wire<'a>>(&mut self, next: &Next<S>, out: &mut Vec<u8>) {
+        next.put(out);
         self.count += 1;
     }
 
@@ -200,19 +334,15 @@ impl<'o> Steps<'o> {
         self,
         before: &[u8],
         error: Option<&str>,
+        out: &mut Vec<u8>,
         state: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let out = self.out;
         let option = out.len();
-        out.extend_from_slice(&[1, 0, 0, 0, 0]);
-        let start = out.len();
-        state(out)?;
-        if out[start..] == *before {
+        out.push(1);
+        put_with(state, out)?;
+        if same(&out[option + 1 + LENGTH..], before) {
             out.truncate(option);
             out.push(0);
-        } else {
-            let len = (out.len() - start) as u32;
-            out[option + 1..start].copy_from_slice(&len.to_le_bytes());
         }
         error.put(out);
         out[COUNT].copy_from_slice(&self.count.to_le_bytes());
@@ -220,11 +350,10 @@ impl<'o> Steps<'o> {
     }
 
     /// Ends the frame of a batch that left the state as it was.
-    pub fn end_unchanged(self, error: Option<&str>) {
-        let Steps { out, count } = self;
+    pub fn end_unchanged(self, error: Option<&str>, out: &mut Vec<u8>) {
         out.push(0);
         error.put(out);
-        out[COUNT].copy_from_slice(&count.to_le_bytes());
+        out[COUNT].copy_from_slice(&self.count.to_le_bytes());
     }
 }
 
@@ -265,14 +394,83 @@ impl<'o> Changed<'o> {
     }
 }
 
+/// Vectors that one batch leaves to the next, so that small ones are read without an allocation.
+#[derive(Debug, Default)]
+pub struct BatchRoom {
+    steps: Vec<Step>,
+    effects: Vec<Vec<Effect>>,
+    state: Vec<u8>,
+}
+
+impl BatchRoom {
+    /// Lists that are kept, and items or bytes that one of them may have room for.
+    const KEPT: usize = 16;
+    const ROOM: usize = 256;
+
+    /// The steps of a batch, emptied.
+    pub fn give_steps(&mut self, mut steps: Vec<Step>) {
+        for step in steps.drain(..) {
+            self.give_effects(step.effects);
+        }
+        if steps.capacity() <= Self::ROOM {
+            self.steps = steps;
+        }
+    }
+
+    /// The effects of a step.
+    pub fn give_effects(&mut self, mut effects: Vec<Effect>) {
+        if (1..=Self::ROOM).contains(&effects.capacity()) && self.effects.len() < Self::KEPT {
+            effects.clear();
+            self.effects.push(effects);
+        }
+    }
+
+    /// A state that was copied.
+    pub fn give_state(&mut self, state: Vec<u8>) {
+        if state.capacity() <= Self::ROOM {
+            self.state = state;
+        }
+    }
+}
+
 impl Batch {
     /// Reads what `handle` gave for so many events: no more steps than events, and no list of more than `bound`.
     ///
     /// # Errors
     /// When the frame is no such batch.
-    pub fn decode(frame: &[u8], events: usize, bound: u32) -> Result<Self, FrameError> {
-        let mut steps = Reader::new(frame, events as u32)?;
-        steps.count()?;
-        crate::decode(frame, bound.max(events as u32))
+    pub fn decode(
+        frame: &[u8],
+        events: usize,
+        bound: u32,
+        room: &mut BatchRoom,
+    ) -> Result<Self, FrameError> {
+        Reader::new(frame, events as u32)?.count()?;
+        let mut frame = Reader::new(frame, bound.max(events as u32))?;
+        let mut steps = std::mem::take(&mut room.steps);
+        for _ in 0..frame.count()? {
+            let count = frame.count()?;
+            let mut effects = match count {
+                0 => Vec::new(),
+                _ => room.effects.pop().unwrap_or_default(),
+            };
+            for _ in 0..count {
+                Effect::take_onto(&mut frame, &mut effects)?;
+            }
+            let next = Wire::take(&mut frame)?;
+            steps.push(Step { effects, next });
+        }
+        let state = <Option<&[u8]> as Wire>::take(&mut frame)?.map(|bytes| {
+            let mut state = std::mem::take(&mut room.state);
+            state.clear();
+            state.extend_from_slice(bytes);
+            state
+        });
+        let error = Wire::take(&mut frame)?;
+        frame.end()?;
+        Ok(Batch {
+            steps,
+            state,
+            error,
+        })
     }
 }

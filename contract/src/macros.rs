@@ -35,6 +35,22 @@ macro_rules! variant {
             $($(#[$case_doc])* $case $(($ty))?),*
         }
 
+        impl<'a, $($($g: Wire<'a>),*)?> $name $(<$($g),*>)? {
+            /// `take`, straight to the end of a list: a variant is as large as its largest case, and would be moved twice.
+            #[allow(dead_code)] // not every variant is ever one of a list
+            #[inline]
+            pub(crate) fn take_onto(
+                frame: &mut Reader<'a>,
+                list: &mut Vec<Self>,
+            ) -> Result<(), FrameError> {
+                match frame.byte()? {
+                    $($tag => list.push(variant!(@take frame $case $(($ty))?)),)*
+                    tag => return Err(FrameError::Tag { what: stringify!($name), tag }),
+                }
+                Ok(())
+            }
+        }
+
         impl<'a, $($($g: Wire<'a>),*)?> Wire<'a> for $name $(<$($g),*>)? {
             #[inline]
             fn put(&self, out: &mut Vec<u8>) {

@@ -11,20 +11,43 @@ pub type Id = u64;
 /// A TCP listener or connection of this node. Never reused.
 pub type Socket = u64;
 
-record! {
-    /// What one event may know of the world. The same event run again gets the same values.
-    #[derive(Copy)]
-    Cx {
-        /// The actor itself.
-        me: Pid,
-        /// Nanoseconds since 1970-01-01 UTC. Read once per batch.
-        wall: u64,
-        /// Nanoseconds since the node started. Read once per batch.
-        mono: u64,
-        /// 64 random bits of its own for every event.
-        seed: u64,
-        /// 65,536 ids from here on are this event's own, for timers, requests and listeners.
-        id_base: u64,
+/// What one event may know of the world. The same event run again gets the same values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cx {
+    /// The actor itself.
+    pub me: Pid,
+    /// Nanoseconds since 1970-01-01 UTC. Read once per batch.
+    pub wall: u64,
+    /// Nanoseconds since the node started. Read once per batch.
+    pub mono: u64,
+    /// 64 random bits of its own for every event.
+    pub seed: u64,
+    /// 65,536 ids from here on are this event's own, for timers, requests and listeners.
+    pub id_base: u64,
+}
+
+/// As a record of five numbers is written, in one piece: there is one for each event.
+impl<'a> Wire<'a> for Cx {
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        let mut bytes = [0; 40];
+        let numbers = [self.me, self.wall, self.mono, self.seed, self.id_base];
+        for (to, number) in bytes.as_chunks_mut().0.iter_mut().zip(numbers) {
+            *to = number.to_le_bytes();
+        }
+        out.extend_from_slice(&bytes);
+    }
+    #[inline]
+    fn take(frame: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let bytes: [u8; 40] = frame.array()?;
+        let number = |n: usize| u64::from_le_bytes(bytes.as_chunks().0[n]);
+        Ok(Cx {
+            me: number(0),
+            wall: number(1),
+            mono: number(2),
+            seed: number(3),
+            id_base: number(4),
+        })
     }
 }
 

@@ -121,14 +121,14 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
         let (array, rest) = self.rest.split_first_chunk().ok_or(FrameError::Truncated)?;
         self.rest = rest;
         Ok(*array)
     }
 
     #[inline]
-    fn bytes(&mut self) -> Result<&'a [u8], FrameError> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], FrameError> {
         let len = u32::take(self)? as usize;
         let (bytes, rest) = self
             .rest

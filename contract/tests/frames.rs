@@ -363,7 +363,7 @@ fn read_all(bytes: &[u8]) {
     read::<Result<Vec<Effect>, String>>(bytes);
     read::<Terminate>(bytes);
     read::<Vec<Effect>>(bytes);
-    let _ = Batch::decode(bytes, 16, 1_000);
+    let _ = Batch::decode(bytes, 16, 1_000, &mut BatchRoom::default());
 }
 
 proptest! {
@@ -416,23 +416,31 @@ proptest! {
         let items = change.items.iter().map(|(cx, state)| (cx, &state[..]));
         put_code_change(change.direction, &change.vsn, &change.extra, items, &mut out);
         prop_assert_eq!(&out, &frame(&change));
-        let mut steps = Steps::new(&mut out);
+        let mut steps = Steps::begin(&mut out);
+        let mut effects = Effects::within(out);
         for step in &batch.steps {
-            let mut effects = Effects::default();
-            step.effects.iter().for_each(|effect| effects.push(effect));
+            effects.begin();
+            effects.push(&Effect::<Vec<u8>, String>::Monitor(1));
+            effects.forget();
+            effects.begin();
+            for effect in &step.effects {
+                prop_assert_eq!(piece_by_piece(&mut effects, effect, Err(())), Err(()));
+                prop_assert_eq!(piece_by_piece(&mut effects, effect, Ok(())), Ok(()));
+            }
             prop_assert_eq!(&effects.to_vec(), &step.effects);
-            steps.push(&effects, &step.next);
+            steps.push(&step.next, effects.end());
         }
+        let mut out = effects.into_frame();
         let error = batch.error.as_deref();
         match &batch.state {
-            None => steps.end_unchanged(error),
+            None => steps.end_unchanged(error, &mut out),
             Some(state) => {
                 let before = [&state[..], b"!"].concat();
                 let write = |out: &mut Vec<u8>| -> Result<(), ()> {
                     out.extend_from_slice(state);
                     Ok(())
                 };
-                prop_assert_eq!(steps.end(&before, error, write), Ok(()));
+                prop_assert_eq!(steps.end(&before, error, &mut out, write), Ok(()));
             }
         }
         prop_assert_eq!(&out, &frame(&batch));
@@ -460,15 +468,67 @@ proptest! {
     }
 }
 
+/// Appends an effect as a handler would, its bytes written where they stay; `end` is how that ends.
+fn piece_by_piece(
+    effects: &mut Effects,
+    effect: &Effect,
+    end: Result<(), ()>,
+) -> Result<(), ()> {
+    fn write(bytes: &[u8], end: Result<(), ()>) -> impl FnOnce(&mut Vec<u8>) -> Result<(), ()> {
+        move |out| {
+            out.extend_from_slice(bytes);
+            end
+        }
+    }
+    fn borrowed(to: &Dest) -> Dest<&str> {
+        match to {
+            Dest::Pid(pid) => Dest::Pid(*pid),
+            Dest::Name(name) => Dest::Name(name),
+        }
+    }
+    let body: &[u8] = &[];
+    match effect {
+        Effect::Send(m) => {
+            let to = borrowed(&m.to);
+            effects.push_with(&Effect::Send(Message { to, body }), write(&m.body, end))
+        }
+        Effect::Cast(m) => {
+            let to = borrowed(&m.to);
+            effects.push_with(&Effect::Cast(Message { to, body }), write(&m.body, end))
+        }
+        Effect::Reply(a) => {
+            let (caller, id) = (a.caller, a.id);
+            let effect = Effect::Reply(Answer { caller, id, body });
+            effects.push_with(&effect, write(&a.body, end))
+        }
+        Effect::StartTimer(t) => {
+            let (id, after_ms) = (t.id, t.after_ms);
+            let effect = Effect::StartTimer(StartTimer { id, after_ms, body });
+            effects.push_with(&effect, write(&t.body, end))
+        }
+        Effect::Request(a) => {
+            let ask = Ask {
+                id: a.id,
+                to: borrowed(&a.to),
+                body,
+                cookie: body,
+                timeout: a.timeout,
+            };
+            effects.push_request(ask, write(&a.body, Ok(())), write(&a.cookie, end))
+        }
+        other => end.map(|()| effects.push(other)),
+    }
+}
+
 #[test]
 fn a_state_that_is_the_same_again_is_not_written() {
     let mut out = Vec::new();
-    let steps = Steps::new(&mut out);
+    let steps = Steps::begin(&mut out);
     let write = |out: &mut Vec<u8>| -> Result<(), ()> {
         out.extend_from_slice(b"same");
         Ok(())
     };
-    assert_eq!(steps.end(b"same", None, write), Ok(()));
+    assert_eq!(steps.end(b"same", None, &mut out, write), Ok(()));
     let batch = decode::<Batch>(&out, 0).expect("reads");
     assert_eq!(batch.state, None);
 }
@@ -486,7 +546,8 @@ fn a_list_that_claims_more_than_the_frame_holds_makes_no_room_for_it() {
         bound: 10,
     };
     assert_eq!(decode::<Batch>(&bytes, 10), Err(too_many));
-    assert_eq!(Batch::decode(&bytes, 10, 1_000), Err(too_many));
+    let mut room = BatchRoom::default();
+    assert_eq!(Batch::decode(&bytes, 10, 1_000, &mut room), Err(too_many));
     // A state that says it has as many bytes.
     let bytes = [VERSION, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0];
     assert_eq!(

@@ -262,7 +262,7 @@ fn inspect_prints_the_plan_that_a_node_makes() {
     insta::assert_snapshot!(plain(shell.good("patch inspect first.tar")), @r"
     patch demo 1 -> 2
     digest  sha256:…
-    world   midflight:actor/gen-server@0.2.0
+    world   midflight:actor/gen-server@0.3.0
     listen  as before
     connect as before
     modules
@@ -280,7 +280,7 @@ fn inspect_prints_the_plan_that_a_node_makes() {
     insta::assert_snapshot!(plain(shell.good("patch inspect second.tar")), @r"
     patch demo 2|2.* -> 3
     digest  sha256:…
-    world   midflight:actor/gen-server@0.2.0
+    world   midflight:actor/gen-server@0.3.0
     listen  as before
     connect as before
     modules
@@ -294,7 +294,7 @@ fn inspect_prints_the_plan_that_a_node_makes() {
     insta::assert_snapshot!(plain(shell.good(chain)), @r"
     patch demo 1 -> 2
     digest  sha256:…
-    world   midflight:actor/gen-server@0.2.0
+    world   midflight:actor/gen-server@0.3.0
     listen  as before
     connect as before
     modules
@@ -302,7 +302,7 @@ fn inspect_prints_the_plan_that_a_node_makes() {
     signatures: none
     patch demo 2 -> 3
     digest  sha256:…
-    world   midflight:actor/gen-server@0.2.0
+    world   midflight:actor/gen-server@0.3.0
     listen  as before
     connect as before
     modules

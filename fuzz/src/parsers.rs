@@ -105,5 +105,5 @@ pub fn frames(bytes: &[u8]) {
     both::<Vec<Result<contract::Migrated, String>>>(bytes);
     both::<Result<Option<contract::Event>, String>>(bytes);
     both::<Vec<contract::Effect>>(bytes);
-    let _ = contract::Batch::decode(bytes, 64, 1024);
+    let _ = contract::Batch::decode(bytes, 64, 1024, &mut contract::BatchRoom::default());
 }

@@ -1,6 +1,7 @@
 //! Components: turns the core module that a Rust guest compiles to into a component, and checks from the outside that a
-//! component has the shape of the world that modules implement. It compares names only; that the types fit, the runtime
-//! checks when it links. It executes nothing.
+//! component has the shape of the world that modules implement; takes that core module out again, for the runtime, which
+//! calls its functions itself. It compares names only; that the types fit, the runtime checks when it links. It executes
+//! nothing.
 
 use wasmparser::{
     ComponentExternalKind, ComponentTypeRef, Parser, Payload, TypeBounds, Validator, WasmFeatures,
@@ -12,7 +13,8 @@ use crate::manifest::WORLD;
 use crate::names::ModuleName;
 
 /// The functions that a module exports, all of them and nothing else, in the order of the world.
-pub const EXPORTS: [&str; 9] = [
+pub const EXPORTS: [&str; 10] = [
+    "room",
     "init",
     "handle",
     "code-change",
@@ -25,9 +27,9 @@ pub const EXPORTS: [&str; 9] = [
 ];
 
 /// The interfaces that a module may import: their version says which contract the module was built for.
-pub const IMPORTS: [&str; 1] = ["midflight:actor/host@0.2.0"];
+pub const IMPORTS: [&str; 1] = ["midflight:actor/host@0.3.0"];
 
-const IMPORTS_TEXT: &str = "midflight:actor/host@0.2.0";
+const IMPORTS_TEXT: &str = "midflight:actor/host@0.3.0";
 
 /// Makes a component of `bytes`, a core module with the custom sections that wit-bindgen leaves, or a component already,
 /// which is kept byte for byte; then checks it with [`check`]. `file` is for messages.
@@ -63,8 +65,8 @@ pub fn encode(module: &ModuleName, file: &str, bytes: &[u8]) -> Result<Vec<u8>, 
     Ok(component)
 }
 
-/// Checks that `component` is a valid component which exports the functions in [`EXPORTS`] and imports nothing but the
-/// interfaces in [`IMPORTS`].
+/// Checks that `component` is a valid component which exports the functions in [`EXPORTS`], imports nothing but the
+/// interfaces in [`IMPORTS`], and holds one [`core_module`].
 ///
 /// # Errors
 /// [`Error::Component`], [`Error::MissingExport`], [`Error::UnknownExport`] or [`Error::UnknownImport`].
@@ -131,7 +133,7 @@ pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Er
         }
     }
     match EXPORTS.into_iter().find(|name| !exports.contains(name)) {
-        None => Ok(()),
+        None => core_module(module, file, component).map(drop),
         Some(missing) => {
             let (module, file) = (module.clone(), file.to_owned());
             Err(Error::MissingExport {
@@ -141,6 +143,57 @@ pub fn check(module: &ModuleName, file: &str, component: &[u8]) -> Result<(), Er
                 world: WORLD,
             })
         }
+    }
+}
+
+/// The core module inside a component: the one that exports a memory and, by the same names, what the component does.
+/// Components of [`encode`] have exactly one; beside it they hold small ones that join it to its imports.
+///
+/// # Errors
+/// [`Error::Component`] when the bytes cannot be read, and when there is no such module or more than one.
+pub fn core_module<'b>(
+    module: &ModuleName,
+    file: &str,
+    component: &'b [u8],
+) -> Result<&'b [u8], Error> {
+    let invalid = |error: wasmparser::BinaryReaderError| refuse(module, file, error.to_string());
+    let (mut found, mut nested) = (Vec::new(), Vec::new());
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(invalid)? {
+            Payload::ModuleSection {
+                unchecked_range, ..
+            } => nested.push((Some(unchecked_range), Vec::new())),
+            Payload::ComponentSection { .. } => nested.push((None, Vec::new())),
+            Payload::ExportSection(section) => {
+                if let Some((_, names)) = nested.last_mut() {
+                    for export in section {
+                        names.push(export.map_err(invalid)?.name);
+                    }
+                }
+            }
+            Payload::End(_) => {
+                let has = |names: &[&str]| {
+                    names.contains(&"memory") && EXPORTS.iter().all(|e| names.contains(e))
+                };
+                if let Some((Some(range), names)) = nested.pop()
+                    && has(&names)
+                {
+                    found.extend(component.get(range));
+                }
+            }
+            _ => {}
+        }
+    }
+    match found[..] {
+        [core] => Ok(core),
+        ref other => Err(refuse(
+            module,
+            file,
+            format!(
+                "holds {} core modules with a memory and the functions of {WORLD}; it must hold one",
+                other.len()
+            ),
+        )),
     }
 }
 

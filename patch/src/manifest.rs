@@ -23,7 +23,7 @@ use crate::vsn_pattern::VsnPattern;
 pub const SCHEMA: u32 = 1;
 
 /// The world that every module of a bundle implements.
-pub const WORLD: &str = "midflight:actor/gen-server@0.2.0";
+pub const WORLD: &str = "midflight:actor/gen-server@0.3.0";
 
 /// Most actors that one `start` entry may start.
 pub const MAX_COUNT: u32 = 1_000_000;

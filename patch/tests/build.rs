@@ -226,7 +226,7 @@ fn a_module_with_an_unknown_import_is_refused_by_name() {
     let error = Bundle::build(&folder.path().join("patch.yaml")).unwrap_err();
     assert_eq!(error.code(), "MF0209");
     assert!(
-        error.to_string().contains("`midflight:actor/files@0.2.0`"),
+        error.to_string().contains("`midflight:actor/files@0.3.0`"),
         "{error}"
     );
 }
@@ -254,4 +254,19 @@ fn what_is_no_module_is_refused() {
             .code(),
         "MF0207"
     );
+}
+
+#[test]
+fn the_core_module_is_found_in_its_component_and_nowhere_else() {
+    use midflight_patch::component::{core_module as inside, encode};
+    let name = midflight_patch::ModuleName::new("counter").unwrap();
+    let component = encode(&name, "counter.wasm", &core_module(&wit(), 1)).unwrap();
+    let core = inside(&name, "counter.wasm", &component).unwrap();
+    assert!(wasmparser::Parser::is_core_wasm(core));
+    let again = encode(&name, "counter.wasm", &component).unwrap();
+    assert_eq!(again, component);
+    let empty = b"\0asm\x0d\0\x01\0";
+    let error = inside(&name, "counter.wasm", empty).unwrap_err();
+    assert_eq!(error.code(), "MF0206");
+    assert!(error.to_string().contains("holds 0 core modules"), "{error}");
 }

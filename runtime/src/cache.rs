@@ -11,7 +11,7 @@ use std::{
 };
 
 use midflight_patch::Digest;
-use wasmtime::{Engine, component::Component};
+use wasmtime::{Engine, Module};
 
 const DIGEST_BYTES: usize = 71; // "sha256:" and 64 hex digits
 
@@ -24,30 +24,30 @@ fn file_for(engine: &Engine, folder: &Path, blob: &Digest) -> PathBuf {
         .join(format!("{hex}.cwasm"))
 }
 
-/// The compiled component: from the cache when it is there and whole, else compiled and put there. A cache that cannot
+/// The compiled core module of a component: from the cache when it is there and whole, else compiled and put there. A cache that cannot
 /// be written costs time, never correctness.
 pub(crate) fn load_or_compile(
     engine: &Engine,
     folder: Option<&Path>,
     blob: &Digest,
-    component: &[u8],
-) -> wasmtime::Result<Component> {
+    core: &[u8],
+) -> wasmtime::Result<Module> {
     let Some(folder) = folder else {
-        return Component::new(engine, component);
+        return Module::new(engine, core);
     };
     let file = file_for(engine, folder, blob);
     if let Some(compiled) = load(engine, &file) {
         return Ok(compiled);
     }
-    let code = engine.precompile_component(component)?;
+    let code = engine.precompile_module(core)?;
     if let Err(e) = store(&file, &code) {
         tracing::warn!(file = %file.display(), error = %e, "compiled code is not cached");
     }
     // SAFETY: the bytes were made by this engine a moment ago and never left this process.
-    unsafe { Component::deserialize(engine, &code) }
+    unsafe { Module::deserialize(engine, &code) }
 }
 
-fn load(engine: &Engine, file: &Path) -> Option<Component> {
+fn load(engine: &Engine, file: &Path) -> Option<Module> {
     let bytes = fs::read(file).ok()?;
     let (digest, code) = bytes.split_at_checked(DIGEST_BYTES)?;
     if Digest::of(code).to_string().as_bytes() != digest {
@@ -56,7 +56,7 @@ fn load(engine: &Engine, file: &Path) -> Option<Component> {
     }
     // SAFETY: the file lies in a folder that belongs to the agent's user and is not writable by others, was written by
     // `store` from this engine's own output (its path holds the engine's compatibility hash), and is whole.
-    unsafe { Component::deserialize(engine, code) }.ok()
+    unsafe { Module::deserialize(engine, code) }.ok()
 }
 
 fn store(file: &Path, code: &[u8]) -> std::io::Result<()> {

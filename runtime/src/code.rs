@@ -11,18 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use midflight_patch::{Application, Digest, ModuleName, Vsn};
+use midflight_patch::{Application, Digest, ModuleName, Vsn, component};
 use parking_lot::{Mutex, RwLock};
-use wasmtime::{
-    Engine,
-    component::{Component, Linker},
-};
+use wasmtime::{Engine, InstancePre, Linker};
 
 use crate::{
     Error,
-    bindings::{GenServer, GenServerPre},
     cache,
-    instance::Door,
+    door::Door,
+    guest,
     measure::Measured,
     sys::OfModule,
     table::Pid,
@@ -71,7 +68,7 @@ pub(crate) struct Version {
     pub(crate) vsn: Vsn,
     pub(crate) vsn_text: Arc<str>,
     pub(crate) blob: Digest,
-    pub(crate) pre: GenServerPre<Door>,
+    pub(crate) pre: InstancePre<Door>,
     pub(crate) counters: Counters,
 }
 
@@ -206,7 +203,7 @@ pub(crate) struct CodeServer {
     modules: RwLock<Vec<Arc<Module>>>,
     versions: RwLock<Vec<Option<Arc<Version>>>>,
     by_name: RwLock<HashMap<ModuleName, u32>>,
-    compiled: Mutex<HashMap<Digest, GenServerPre<Door>>>,
+    compiled: Mutex<HashMap<Digest, InstancePre<Door>>>,
     purges: AtomicU64,
     applications: AtomicU32,
     /// Numbers given to applications.
@@ -215,12 +212,10 @@ pub(crate) struct CodeServer {
 
 impl CodeServer {
     pub(crate) fn new(engine: &Engine, cache: Option<PathBuf>) -> Result<Self, Error> {
-        let mut linker = Linker::new(engine);
-        GenServer::add_to_linker::<_, wasmtime::component::HasSelf<Door>>(&mut linker, |door| door)
-            .map_err(|e| Error::System {
-                what: "the host interface",
-                reason: e.to_string(),
-            })?;
+        let linker = guest::linker(engine).map_err(|e| Error::System {
+            what: "the host interface",
+            reason: e.to_string(),
+        })?;
         Ok(Self {
             engine: engine.clone(),
             linker,
@@ -255,14 +250,11 @@ impl CodeServer {
                 .collect::<Vec<_>>()
                 .join(": ")
         };
-        let compiled: Component =
-            cache::load_or_compile(&self.engine, self.cache.as_deref(), blob, component)
-                .map_err(|e| refuse(chain(&e)))?;
-        let pre = self
-            .linker
-            .instantiate_pre(&compiled)
+        let core = component::core_module(module, &blob.to_string(), component)
+            .map_err(|e| refuse(e.to_string()))?;
+        let compiled = cache::load_or_compile(&self.engine, self.cache.as_deref(), blob, core)
             .map_err(|e| refuse(chain(&e)))?;
-        let pre = GenServerPre::new(pre).map_err(|e| refuse(chain(&e)))?;
+        let pre = guest::link(&self.linker, &compiled).map_err(|e| refuse(chain(&e)))?;
         self.compiled.lock().insert(*blob, pre);
         Ok(())
     }

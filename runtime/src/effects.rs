@@ -125,7 +125,7 @@ pub(crate) fn check(
             "more than {bound} timers set at once; limits.mailbox is {bound}"
         ));
     }
-    if requests > 0 && shared.requests.count(pid) + requests > bound {
+    if requests > 0 && shared.requests.too_many(pid, requests, bound) {
         return Err(format!(
             "more than {bound} requests without an answer; limits.mailbox is {bound}"
         ));
@@ -206,7 +206,7 @@ impl Release<'_> {
         }
     }
 
-    pub(crate) fn all(&mut self, effects: Vec<Effect>) {
+    pub(crate) fn all(&mut self, effects: impl IntoIterator<Item = Effect>) {
         for effect in effects {
             self.one(effect);
         }

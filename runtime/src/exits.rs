@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::{
     actor::{Extras, HOST, Item, Run},
     bindings::{Envelope, Event, Exit},
-    instance::short,
+    door::short,
     measure::Stamp,
     node::Shared,
     table::Pid,

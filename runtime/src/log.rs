@@ -57,7 +57,7 @@ impl Lines {
 
 /// Moves the lines of an instance's last call to the node's log, and to the actor's own.
 pub(crate) fn take(shared: &Shared, instance: &mut Instance, pid: Pid, body: &mut Body) {
-    let logs = instance.take_logs();
+    let logs = instance.door_mut().take_logs();
     if logs.is_empty() {
         return;
     }

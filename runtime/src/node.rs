@@ -12,6 +12,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Config as EngineConfig, Engine, OptLevel};
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     code::CodeServer,
     exits::Links,
     groups::Groups,
-    instance::TICK_MS,
+    door::TICK_MS,
     measure::Stamp,
     monitors::Monitors,
     names::Names,
@@ -88,7 +89,7 @@ pub(crate) struct Shared {
     /// What waits in mailboxes.
     pub(crate) weights: Weights,
     pub(crate) recorder: Recorder,
-    pub(crate) started: Instant,
+    pub(crate) started: u64,
     /// The one upgrade that is open, in probation, or confirmed and not finished.
     pub(crate) upgrade: Mutex<Option<Arc<Txn>>>,
     /// Read by whoever replaces a state from outside, so that a suspending upgrade can wait until it is done.
@@ -121,9 +122,16 @@ pub(crate) enum Undelivered {
     Full,
 }
 
+/// Nanoseconds by the clock that `Instant` uses, without its arithmetic: it is read on every turn.
+fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 impl Shared {
+    /// Nanoseconds since the node started.
     pub(crate) fn mono(&self) -> u64 {
-        self.started.elapsed().as_nanos() as u64
+        monotonic() - self.started
     }
 
     pub(crate) fn wall() -> u64 {
@@ -423,7 +431,7 @@ impl Node {
             counters: Counters::default(),
             weights: Weights::new(workers),
             recorder: Recorder::default(),
-            started: Instant::now(),
+            started: monotonic(),
             upgrade: Mutex::default(),
             replacing: RwLock::default(),
             era: AtomicU64::new(1),
@@ -475,7 +483,7 @@ impl Node {
                 let modules = self.shared.code.modules();
                 modules.iter().any(|m| !m.waiting.lock().is_empty())
             };
-            calm = if self.shared.sched.busy() == 0 && !gated() {
+            calm = if self.shared.sched.idle() && !gated() {
                 calm + 1
             } else {
                 0
@@ -510,7 +518,6 @@ impl Drop for Node {
 fn engine_config() -> EngineConfig {
     let mut config = EngineConfig::new();
     config
-        .wasm_component_model(true)
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         .cranelift_nan_canonicalization(true)

@@ -18,9 +18,10 @@ use parking_lot::Mutex;
 use crate::{
     Config, Error, Limits, Node,
     actor::Item,
-    bindings::{Batch, Cx, FrameError, Handle, Init, Reader, Started, Wire, decode, encode},
+    bindings::{Batch, BatchRoom, Cx, FrameError, Handle, Init, Reader, Started, Wire, decode, encode},
     code::Version,
-    instance::{Answers, Fault, Instance},
+    door::Answers,
+    instance::{Fault, Instance},
     sys::ActorRef,
     table::Pid,
 };
@@ -312,8 +313,8 @@ impl Replayer {
         let broken = |e: FrameError| Error::Replay(format!("its input is no frame: {e}"));
         let mut instance = Instance::new(&self.node.shared, &version)
             .map_err(|fault| Error::Replay(fault.reason().to_owned()))?;
-        instance.replay(&record.answers);
-        instance.seal();
+        instance.door_mut().replay(&record.answers);
+        instance.door_mut().seal();
         if record.start {
             let Init { cx, args } = decode::<Init>(&record.input, ITEMS).map_err(broken)?;
             return Ok(Outcome::of(&instance.init(cx, &args, true)));
@@ -323,7 +324,13 @@ impl Replayer {
             .into_iter()
             .map(|(cx, envelope)| (cx, Item::of(envelope)));
         let (cx, items): (Vec<Cx>, Vec<Item>) = events.unzip();
-        Ok(Outcome::of(&instance.handle(&cx, &state, &items, true)))
+        Ok(Outcome::of(&instance.handle(
+            &cx,
+            &state,
+            &items,
+            true,
+            &mut BatchRoom::default(),
+        )))
     }
 
     fn version(&self, component: &[u8], record: &Record) -> Result<Arc<Version>, Error> {

@@ -1,5 +1,5 @@
-//! Run queues: one a worker, with stealing, one for everybody else, and one for actors of an application that has just
-//! kept a worker for long. Those run when nobody else waits, and never on all workers at once, so that an application
+//! Run queues: one a worker, with a seat for its only actor and with stealing, one for everybody else, and one for actors of
+//! an application that has just kept a worker for long. Those run when nobody else waits, and never on all workers at once, so that an application
 //! full of endless loops leaves a worker to the others. An actor is in at most one of the queues.
 
 use std::{
@@ -14,7 +14,34 @@ use parking_lot::{Condvar, Mutex};
 use crate::table::Pid;
 
 thread_local! {
-    static LOCAL: RefCell<Option<Worker<Pid>>> = const { RefCell::new(None) };
+    static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+/// What one worker is to run.
+struct Local {
+    queue: Worker<Pid>,
+    /// The only one: it runs as soon as the turn that queued it ends, and no other worker looks at it.
+    seat: Option<Pid>,
+}
+
+impl Local {
+    /// True: it is the only one.
+    fn push(&mut self, pid: Pid) -> bool {
+        if self.seat.is_none() && self.queue.is_empty() {
+            self.seat = Some(pid);
+            return true;
+        }
+        self.stand_up();
+        self.queue.push(pid);
+        false
+    }
+
+    /// Whoever sits is to be found by other workers. False: nobody sat.
+    fn stand_up(&mut self) -> bool {
+        let first = self.seat.take();
+        first.into_iter().for_each(|pid| self.queue.push(pid));
+        first.is_some()
+    }
 }
 
 /// Turns after which a worker looks at the common queue first.
@@ -27,11 +54,6 @@ pub(crate) struct Next {
     pub(crate) slow: bool,
 }
 
-/// Actors queued or running. Every turn changes it, so it has a line of memory of its own.
-#[derive(Default)]
-#[repr(align(64))]
-struct Busy(AtomicUsize);
-
 pub(crate) struct Scheduler {
     common: Injector<Pid>,
     slow: Injector<Pid>,
@@ -43,7 +65,6 @@ pub(crate) struct Scheduler {
     lock: Mutex<()>,
     wake: Condvar,
     stopped: AtomicBool,
-    busy: Busy,
 }
 
 impl Scheduler {
@@ -60,25 +81,20 @@ impl Scheduler {
             lock: Mutex::new(()),
             wake: Condvar::new(),
             stopped: AtomicBool::new(false),
-            busy: Busy::default(),
         };
         (scheduler, queues)
     }
 
     /// Makes the calling thread a worker.
     pub(crate) fn adopt(&self, queue: Worker<Pid>) {
-        LOCAL.with(|local| *local.borrow_mut() = Some(queue));
+        LOCAL.with(|local| *local.borrow_mut() = Some(Local { queue, seat: None }));
     }
 
     /// Queues an actor. On a worker it goes to that worker's own queue: what it is busy with has ended by the time it
     /// queues somebody, so another worker is woken only when there is more than one actor to run.
     pub(crate) fn push(&self, pid: Pid) {
-        self.busy.0.fetch_add(1, Ordering::Relaxed);
-        let alone = LOCAL.with(|local| match &*local.borrow() {
-            Some(queue) => {
-                queue.push(pid);
-                queue.len() == 1
-            }
+        let alone = LOCAL.with(|local| match &mut *local.borrow_mut() {
+            Some(local) => local.push(pid),
             None => {
                 self.common.push(pid);
                 false
@@ -89,9 +105,19 @@ impl Scheduler {
         }
     }
 
+    /// A handler is about to run before the actor that sits on this worker: others may take that one.
+    pub(crate) fn share(&self) {
+        let stood_up = LOCAL.with(|local| {
+            let mut local = local.borrow_mut();
+            local.as_mut().is_some_and(Local::stand_up)
+        });
+        if stood_up {
+            self.wake_one();
+        }
+    }
+
     /// Queues an actor behind all others.
     pub(crate) fn push_slow(&self, pid: Pid) {
-        self.busy.0.fetch_add(1, Ordering::Relaxed);
         self.slow.push(pid);
         self.wake_one();
     }
@@ -126,22 +152,23 @@ impl Scheduler {
         }
     }
 
-    /// An actor that `push` queued has had its turn, or was put aside.
-    pub(crate) fn done(&self) {
-        self.busy.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Actors queued or running.
-    pub(crate) fn busy(&self) -> usize {
-        self.busy.0.load(Ordering::SeqCst)
+    /// No actor is queued or runs: all workers sleep, and nothing waits for them.
+    pub(crate) fn idle(&self) -> bool {
+        // Under this lock no worker is between its last look at the queues and its sleep.
+        let _guard = self.lock.lock();
+        self.sleepers.load(Ordering::SeqCst) == self.stealers.len()
+            && self.common.is_empty()
+            && self.slow.is_empty()
+            && self.stealers.iter().all(Stealer::is_empty)
     }
 
     fn try_pop(&self, turn: u32) -> Option<Next> {
         // Seldom first, so that a busy node does not keep them waiting for ever.
-        if turn.is_multiple_of(FAIRNESS)
-            && let Some(next) = self.pop_slow()
-        {
-            return Some(next);
+        if turn.is_multiple_of(FAIRNESS) && (!self.slow.is_empty() || !self.common.is_empty()) {
+            self.share();
+            if let Some(next) = self.pop_slow() {
+                return Some(next);
+            }
         }
         let quick = |pid| Next { pid, slow: false };
         self.pop_quick(turn).map(quick).or_else(|| self.pop_slow())
@@ -149,15 +176,18 @@ impl Scheduler {
 
     fn pop_quick(&self, turn: u32) -> Option<Pid> {
         LOCAL.with(|local| {
-            let local = local.borrow();
-            let queue = local.as_ref()?;
+            let mut local = local.borrow_mut();
+            let local = local.as_mut()?;
             if turn.is_multiple_of(FAIRNESS)
-                && let Some(pid) = steal(|| self.common.steal_batch_and_pop(queue))
+                && let Some(pid) = steal(|| self.common.steal_batch_and_pop(&local.queue))
             {
                 return Some(pid);
             }
-            queue
-                .pop()
+            let queue = &local.queue;
+            local
+                .seat
+                .take()
+                .or_else(|| queue.pop())
                 .or_else(|| steal(|| self.common.steal_batch_and_pop(queue)))
                 .or_else(|| {
                     self.stealers
@@ -211,5 +241,57 @@ fn steal(mut attempt: impl FnMut() -> Steal<Pid>) -> Option<Pid> {
             Steal::Empty => return None,
             Steal::Retry => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_actor_of_a_worker_sits_until_there_are_two_or_somebody_else_runs_first() {
+        let (scheduler, mut queues) = Scheduler::new(2);
+        scheduler.adopt(queues.remove(0));
+        let others_find = || !scheduler.stealers[0].is_empty();
+        scheduler.push(1);
+        assert!(!others_find(), "it runs next, and here");
+        scheduler.share();
+        assert!(others_find());
+        scheduler.push(2);
+        let next = |turn| scheduler.try_pop(turn).map(|next| next.pid);
+        assert_eq!((next(1), next(2), next(3)), (Some(1), Some(2), None));
+        // In the order in which they came, whoever sits.
+        for pid in [3, 4, 5] {
+            scheduler.push(pid);
+        }
+        assert!(others_find());
+        assert_eq!((next(1), next(2), next(3)), (Some(3), Some(4), Some(5)));
+        // Somebody else's turn comes first: the seat is not kept from the others.
+        scheduler.push(6);
+        scheduler.common.push(7);
+        assert_eq!(next(FAIRNESS), Some(7));
+        assert!(others_find());
+        assert_eq!(next(1), Some(6));
+    }
+
+    #[test]
+    fn a_node_is_idle_when_nothing_is_queued_and_every_worker_sleeps() {
+        let (scheduler, queues) = Scheduler::new(1);
+        assert!(!scheduler.idle(), "its worker has not slept yet");
+        let scheduler = std::sync::Arc::new(scheduler);
+        let worker = {
+            let (scheduler, queue) = (scheduler.clone(), queues.into_iter().next());
+            std::thread::spawn(move || {
+                scheduler.adopt(queue.expect("one worker has one queue"));
+                while scheduler.pop(1).is_some() {}
+            })
+        };
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while !scheduler.idle() {
+            assert!(std::time::Instant::now() < end, "it never slept");
+            std::thread::yield_now();
+        }
+        scheduler.stop();
+        worker.join().expect("the worker ends");
     }
 }

@@ -3,6 +3,7 @@
 //! again one by one, with the same answers, so that only the one that fails is held against the actor.
 
 use std::{
+    collections::VecDeque,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
 };
@@ -11,11 +12,12 @@ use crossbeam_deque::Worker as Queue;
 
 use crate::{
     actor::{self, Birth, Body, Item, Mail, Pause, Run, State, id_base},
-    bindings::{Batch, Cx, Down, Effect, Event, Next, Step},
+    bindings::{Batch, BatchRoom, Cx, Down, Effect, Event, Next, Step},
     code::{Module, Version},
     effects::{self, Release},
     exits::{KILLED, Signal, weigh},
-    instance::{Answers, Fault, Instance, Instances},
+    door::Answers,
+    instance::{Fault, Instance, Instances},
     last_words::last_words,
     log,
     node::Shared,
@@ -53,9 +55,10 @@ pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
         purges: 0,
         clock: Clock::default(),
         random: seed(),
-        items: Vec::new(),
+        items: VecDeque::new(),
         depth: 0,
         cx: Vec::new(),
+        room: BatchRoom::default(),
         reserved: Vec::new(),
         born: Vec::new(),
         failed: None,
@@ -67,7 +70,6 @@ pub(crate) fn run(shared: &Arc<Shared>, index: usize, queue: Queue<Pid>) {
         if slow {
             shared.sched.slow_done();
         }
-        shared.sched.done();
     }
 }
 
@@ -135,10 +137,11 @@ struct Worker<'s> {
     clock: Clock,
     random: u64,
     /// Room for a turn's work, used again and again.
-    items: Vec<Item>,
+    items: VecDeque<Item>,
     /// Events that waited when it took these.
     depth: usize,
     cx: Vec<Cx>,
+    room: BatchRoom,
     /// Pids reserved in this turn and not spawned yet.
     reserved: Vec<Pid>,
     born: Vec<Pid>,
@@ -148,7 +151,7 @@ struct Worker<'s> {
 
 /// What an actor has to do.
 enum Take {
-    Events(Vec<Item>),
+    Events(VecDeque<Item>),
     /// Nothing waits, or it is paused.
     Nothing,
     Killed,
@@ -256,7 +259,8 @@ impl Worker<'_> {
             Take::Killed => return After::End(KILLED.into()),
         };
         self.shared.wait_less(body.module, &items);
-        if let [item] = &items[..]
+        if items.len() == 1
+            && let Some(item) = items.front()
             && let Event::Exit(exit) = &item.envelope.body
         {
             match weigh(pid, body.extras.as_deref(), exit) {
@@ -295,7 +299,13 @@ impl Worker<'_> {
         }
         self.depth = mail.queue.len();
         let mut items = std::mem::take(&mut self.items);
-        items.extend(mail.queue.drain(..n));
+        if n == mail.queue.len() {
+            // All of it: nothing is moved, and the mailbox has the other one's room.
+            std::mem::swap(&mut items, &mut mail.queue);
+        } else {
+            items.extend(mail.queue.drain(..n));
+        }
+        items.make_contiguous();
         Take::Events(items)
     }
 
@@ -326,8 +336,8 @@ impl Worker<'_> {
         let (result, version) = match self.instances.get(body.version) {
             Ok(instance) => {
                 let result = instance.init(cx, &birth.args, false);
-                let answers = instance.answers();
-                if instance.was_late() {
+                let answers = instance.door().answers();
+                if instance.door().was_late() {
                     self.shared.slow_down(module);
                 }
                 let wanted = self.shared.recorder.wants(pid);
@@ -340,7 +350,7 @@ impl Worker<'_> {
                     }
                     self.failed = result.is_err().then_some(record);
                 }
-                self.reserved.extend(instance.reserved(0));
+                self.reserved.extend(instance.door().reserved(0));
                 log::take(self.shared, instance, pid, body);
                 let result = result.and_then(|started| {
                     let state = started.state.len();
@@ -349,7 +359,7 @@ impl Worker<'_> {
                     check_state(self.shared, state).map_err(Fault::Trap)?;
                     if self.shared.limits.hermetic {
                         let mut fresh = Instance::new(self.shared, &instance.version)?;
-                        fresh.replay(&answers);
+                        fresh.door_mut().replay(&answers);
                         let again = fresh.init(cx, &birth.args, true)?;
                         if again != started {
                             return Err(Fault::Trap(
@@ -381,7 +391,8 @@ impl Worker<'_> {
             shadow.mark(pid);
             body.shadow = Some(shadow);
         }
-        self.release(pid, body, &version, started.effects);
+        let mut effects = started.effects;
+        self.release(pid, body, &version, &mut effects);
         if let Some(slot) = self.shared.table.get(pid) {
             self.shared.supervision.born(&slot.kin);
         }
@@ -418,7 +429,7 @@ impl Worker<'_> {
         slot: &Slot,
         body: &mut Body,
         module: &Arc<Module>,
-        items: Vec<Item>,
+        items: VecDeque<Item>,
     ) -> After {
         let (wall, mono) = self.clock.now(self.shared);
         let mut cx = std::mem::take(&mut self.cx);
@@ -456,7 +467,7 @@ impl Worker<'_> {
         answers: &Answers,
     ) -> After {
         match self.instances.get(body.version) {
-            Ok(instance) => instance.replay(answers),
+            Ok(instance) => instance.door_mut().replay(answers),
             Err(fault) => return self.failed(pid, slot, body, module, work, fault),
         }
         while work.len() > 0 {
@@ -465,6 +476,7 @@ impl Worker<'_> {
                 work.give_back(self.shared, slot);
                 return After::Live;
             }
+            self.shared.sched.share();
             let mut single = work.single();
             match self.call(pid, body, &single, true).0 {
                 Ok(batch) => {
@@ -504,20 +516,20 @@ impl Worker<'_> {
             Err(fault) => return (Err(fault), Answers::default()),
         };
         let cx = &work.cx[work.at..];
-        let items = &work.items[work.at..];
+        let items = work.rest();
         // Run again, it is told of pids that are noted already, and perhaps spawned.
-        let since = if again { instance.told() } else { 0 };
-        let cursor = if again { instance.cursor() } else { 0 };
-        let result = instance.handle(cx, &body.state, items, again);
+        let since = if again { instance.door().told() } else { 0 };
+        let cursor = if again { instance.door().cursor() } else { 0 };
+        let result = instance.handle(cx, &body.state, items, again, &mut self.room);
         #[cfg(feature = "mutants")]
         let result = result.map(|batch| crate::mutants::early(self.shared, pid, batch));
-        let answers = instance.answers();
-        if instance.was_late()
+        let answers = instance.door().answers();
+        if instance.door().was_late()
             && let Some(module) = self.shared.code.module(body.module)
         {
             self.shared.slow_down(&module);
         }
-        self.reserved.extend(instance.reserved(since));
+        self.reserved.extend(instance.door().reserved(since));
         log::take(self.shared, instance, pid, body);
         let shared = self.shared;
         let (reserved, extras) = (&self.reserved, body.extras.as_deref());
@@ -533,7 +545,7 @@ impl Worker<'_> {
         let wanted = shared.recorder.wants(pid);
         self.failed = None;
         if wanted || failed {
-            let told = instance.answered_since(cursor);
+            let told = instance.door().answered_since(cursor);
             let (version, state) = (&instance.version, &body.state);
             let record = Record::of_handle(version, cx, state, items, told, &result);
             if wanted {
@@ -545,8 +557,8 @@ impl Worker<'_> {
         let result = result.and_then(|batch| {
             if shared.limits.hermetic && !again {
                 let mut fresh = Instance::new(shared, &instance.version)?;
-                fresh.replay(&answers);
-                if fresh.handle(cx, &body.state, items, true)? != batch {
+                fresh.door_mut().replay(&answers);
+                if fresh.handle(cx, &body.state, items, true, &mut self.room)? != batch {
                     return Err(Fault::Trap(
                         "hermetic: the handler gave something else when it was run again".into(),
                     ));
@@ -579,6 +591,7 @@ impl Worker<'_> {
         let changed = state.is_some();
         if let Some(state) = state {
             keep(&mut body.state, &state);
+            self.room.give_state(state);
         }
         if done > 0
             && let Some(shadow) = &mut body.shadow
@@ -588,7 +601,8 @@ impl Worker<'_> {
         }
         version.counters.events.add(self.index, done as u64);
         let mut stop = None;
-        for Step { effects, next } in batch.steps {
+        let mut steps = batch.steps;
+        for Step { mut effects, next } in steps.drain(..) {
             let at = work.at;
             let Item {
                 envelope,
@@ -606,13 +620,15 @@ impl Worker<'_> {
             work.at += 1;
             body.events += 1;
             if mutant!(batch_failure_commits_prefix_twice) && batch.error.is_some() {
-                self.release(pid, body, &version, effects.clone());
+                self.release(pid, body, &version, &mut effects.clone());
             }
-            self.release(pid, body, &version, effects);
+            self.release(pid, body, &version, &mut effects);
+            self.room.give_effects(effects);
             if let Next::Stop(reason) = next {
                 stop = Some(reason);
             }
         }
+        self.room.give_steps(steps);
         if let Some(reason) = stop {
             work.give_back(self.shared, slot);
             self.terminate(pid, body, &reason);
@@ -626,7 +642,8 @@ impl Worker<'_> {
         After::Live
     }
 
-    fn release(&mut self, pid: Pid, body: &mut Body, version: &Version, effects: Vec<Effect>) {
+    /// Does what the handler asked for, and leaves an empty list.
+    fn release(&mut self, pid: Pid, body: &mut Body, version: &Version, effects: &mut Vec<Effect>) {
         if effects.is_empty() {
             return;
         }
@@ -638,7 +655,7 @@ impl Worker<'_> {
             reserved: &mut self.reserved,
             born: &mut self.born,
         };
-        release.all(effects);
+        release.all(effects.drain(..));
     }
 
     /// Keeps the run that failed, so that it can be replayed.
@@ -704,6 +721,7 @@ impl Worker<'_> {
     fn terminate(&mut self, pid: Pid, body: &mut Body, reason: &str) {
         let (wall, mono) = self.clock.now(self.shared);
         let cx = self.cx(pid, body.events, wall, mono);
+        self.shared.sched.share();
         last_words(self.shared, &mut self.instances, cx, body, reason, None);
     }
 }

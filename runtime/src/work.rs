@@ -1,6 +1,8 @@
 //! The events of one turn, in the order in which they came, and what a module may give back for them. What is not done
 //! goes back to where it came from.
 
+use std::collections::VecDeque;
+
 use crate::{
     actor::{Extras, Item},
     bindings::{Batch, Cx, Event, Next},
@@ -12,11 +14,17 @@ use crate::{
 /// The events of one turn; those before `at` are done.
 pub(crate) struct Work {
     pub(crate) cx: Vec<Cx>,
-    pub(crate) items: Vec<Item>,
+    /// In one piece.
+    pub(crate) items: VecDeque<Item>,
     pub(crate) at: usize,
 }
 
 impl Work {
+    /// Those that are not done.
+    pub(crate) fn rest(&self) -> &[Item] {
+        &self.items.as_slices().0[self.at..]
+    }
+
     /// Events that are not done.
     pub(crate) fn len(&self) -> usize {
         self.items.len() - self.at
@@ -29,7 +37,7 @@ impl Work {
         let empty = Item::host(Event::Cast(Vec::new()));
         Work {
             cx: vec![self.cx[at]],
-            items: vec![std::mem::replace(&mut self.items[at], empty)],
+            items: [std::mem::replace(&mut self.items[at], empty)].into(),
             at: 0,
         }
     }
@@ -46,7 +54,7 @@ impl Work {
 
     fn give_back_after(&mut self, shared: &Shared, slot: &Slot, keep: usize) {
         let mut mail = slot.mail.lock();
-        shared.wait_more(mail.module, &self.items[self.at..]);
+        shared.wait_more(mail.module, self.rest());
         let rest = self.items.drain(self.at..);
         let head: Vec<Item> = mail.queue.drain(..keep).collect();
         for item in head.into_iter().chain(rest).rev() {

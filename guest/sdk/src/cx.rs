@@ -11,19 +11,11 @@ use std::time::Duration;
 /// What is asked of the host, with bytes and text where they lie.
 type Effect<'a> = wit::Effect<&'a [u8], &'a str>;
 
-/// Buffers that may outlive a batch.
-#[derive(Default)]
-pub(crate) struct CxRoom {
-    effects: wit::Effects,
-    /// Room for a message on its way into `effects`.
-    scratch: Vec<u8>,
-}
-
 /// One event's view of the world. The same event run again sees the same.
 pub struct Cx {
     cx: wit::Cx,
     sender: Option<Pid>,
-    room: CxRoom,
+    effects: wit::Effects,
     stop: Option<String>,
     ids: u64,
     random: u64,
@@ -31,21 +23,15 @@ pub struct Cx {
 }
 
 impl Cx {
+    /// For one event, whose effects are a list of their own.
     pub(crate) fn new(cx: wit::Cx) -> Cx {
-        let lookups = Lookups::default();
-        Cx {
-            cx,
-            sender: None,
-            room: CxRoom::default(),
-            stop: None,
-            ids: 0,
-            random: cx.seed,
-            lookups,
-        }
+        let mut effects = wit::Effects::default();
+        effects.begin();
+        Cx::with(cx, effects)
     }
 
-    /// Before the first event of a batch.
-    pub(crate) fn idle(room: CxRoom) -> Cx {
+    /// Before the first event of a batch, whose answer grows in this frame.
+    pub(crate) fn within(frame: Vec<u8>) -> Cx {
         let nobody = wit::Cx {
             me: 0,
             wall: 0,
@@ -53,29 +39,39 @@ impl Cx {
             seed: 0,
             id_base: 0,
         };
-        let mut cx = Cx::new(nobody);
-        cx.room = room;
-        cx
+        Cx::with(nobody, wit::Effects::within(frame))
     }
 
-    /// The buffers, for another batch.
-    pub(crate) fn into_room(self) -> CxRoom {
-        self.room
+    fn with(cx: wit::Cx, effects: wit::Effects) -> Cx {
+        Cx {
+            cx,
+            sender: None,
+            effects,
+            stop: None,
+            ids: 0,
+            random: cx.seed,
+            lookups: Lookups::default(),
+        }
+    }
+
+    /// The frame.
+    pub(crate) fn into_frame(self) -> Vec<u8> {
+        self.effects.into_frame()
     }
 
     /// Turns to the next event of a batch.
     pub(crate) fn begin(&mut self, cx: wit::Cx, sender: Option<u64>) {
         self.cx = cx;
         self.sender = sender.map(Pid);
-        self.room.effects.clear();
+        self.effects.begin();
         self.stop = None;
         self.ids = 0;
         self.random = cx.seed;
     }
 
     /// What the event asked for so far.
-    pub(crate) fn effects(&self) -> &wit::Effects {
-        &self.room.effects
+    pub(crate) fn effects(&mut self) -> &mut wit::Effects {
+        &mut self.effects
     }
 
     pub(crate) fn take_stop(&mut self) -> Option<String> {
@@ -83,7 +79,13 @@ impl Cx {
     }
 
     fn push(&mut self, effect: Effect<'_>) {
-        self.room.effects.push(&effect);
+        self.effects.push(&effect);
+    }
+
+    /// An effect that ends with the bytes of a message.
+    fn push_with(&mut self, effect: &Effect<'_>, message: &impl Message) -> Result<(), String> {
+        self.effects
+            .push_with(effect, |out| message.encode_into(out))
     }
 
     // ---- to know ----
@@ -147,23 +149,21 @@ impl Cx {
     /// Sends a message that arrives at `handle_info`.
     pub fn send(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
         let to = to.into();
-        let body = encoded(&mut self.room.scratch, body)?;
-        let to = to.wire();
-        self.room
-            .effects
-            .push(&Effect::Send(wit::Message { to, body }));
-        Ok(())
+        let effect = Effect::Send(wit::Message {
+            to: to.wire(),
+            body: &[],
+        });
+        self.push_with(&effect, body)
     }
 
     /// Sends a message that arrives at `handle_cast`.
     pub fn cast(&mut self, to: impl Into<Dest>, body: &impl Message) -> Result<(), String> {
         let to = to.into();
-        let body = encoded(&mut self.room.scratch, body)?;
-        let to = to.wire();
-        self.room
-            .effects
-            .push(&Effect::Cast(wit::Message { to, body }));
-        Ok(())
+        let effect = Effect::Cast(wit::Message {
+            to: to.wire(),
+            body: &[],
+        });
+        self.push_with(&effect, body)
     }
 
     /// Calls another actor. Its answer, or why there is none, arrives at `handle_response` with the cookie. The timeout
@@ -176,30 +176,29 @@ impl Cx {
         timeout: Duration,
     ) -> Result<Id, String> {
         let (to, id) = (to.into(), self.fresh_id());
-        self.room.scratch.clear();
-        body.encode_into(&mut self.room.scratch)?;
-        let at = self.room.scratch.len();
-        cookie.encode_into(&mut self.room.scratch)?;
-        let (body, cookie) = self.room.scratch.split_at(at);
-        self.room.effects.push(&Effect::Request(wit::Ask {
+        let ask = wit::Ask {
             id: id.0,
             to: to.wire(),
-            body,
-            cookie,
+            body: &[][..],
+            cookie: &[],
             timeout: milliseconds(timeout),
-        }));
+        };
+        self.effects.push_request(
+            ask,
+            |out| body.encode_into(out),
+            |out| cookie.encode_into(out),
+        )?;
         Ok(id)
     }
 
     /// Answers a call whose handler returned none.
     pub fn reply(&mut self, to: ReplyTo, reply: &impl Message) -> Result<(), String> {
-        let body = encoded(&mut self.room.scratch, reply)?;
-        self.room.effects.push(&Effect::Reply(wit::Answer {
+        let effect = Effect::Reply(wit::Answer {
             caller: to.caller.0,
             id: to.id.0,
-            body,
-        }));
-        Ok(())
+            body: &[],
+        });
+        self.push_with(&effect, reply)
     }
 
     // ---- actors ----
@@ -292,12 +291,12 @@ impl Cx {
     /// `handle_timer` runs once, this much later, with the body. Whole milliseconds, rounded up.
     pub fn start_timer(&mut self, after: Duration, body: &impl Message) -> Result<Id, String> {
         let id = self.fresh_id();
-        let body = encoded(&mut self.room.scratch, body)?;
-        self.room.effects.push(&Effect::StartTimer(wit::StartTimer {
+        let effect = Effect::StartTimer(wit::StartTimer {
             id: id.0,
             after_ms: milliseconds(after),
-            body,
-        }));
+            body: &[],
+        });
+        self.push_with(&effect, body)?;
         Ok(id)
     }
 
@@ -410,13 +409,6 @@ impl<'a, A: Serialize> Spawn<'a, A> {
             ..self
         }
     }
-}
-
-/// The bytes of a message, in a buffer used again and again.
-fn encoded<'b>(buffer: &'b mut Vec<u8>, message: &impl Message) -> Result<&'b [u8], String> {
-    buffer.clear();
-    message.encode_into(buffer)?;
-    Ok(buffer)
 }
 
 fn order<'a>(supervisor: &'a str, child: &'a Dest) -> wit::ChildOrder<&'a str> {

@@ -1,5 +1,5 @@
 //! An actor type as the contract's functions. A batch decodes its state once, runs its events in order and encodes the
-//! state once; it ends at the first stop or error. Nothing outlives a call but the panic hook.
+//! state once; it ends at the first stop or error. Nothing outlives a call but the panic hook and buffers.
 //!
 //! **An error inside a batch.** The state to return is the one before the failed event, which the handler may have
 //! changed already. Keeping a copy would cost a clone for every event of every batch, and a state may be 64 KiB.
@@ -9,35 +9,25 @@
 //! needs no second run: nothing changed.
 
 use crate::actor::GenServer;
-use crate::bindings::Guest;
 use crate::change::{Change, OldState};
 use crate::codec::{Body, Json, Message, decode, encode_into};
-use crate::cx::{Cx, CxRoom};
+use crate::cx::Cx;
 use crate::event::{Id, Pid, ReplyTo};
 use crate::host;
 use crate::wit::{
-    self, Apply, Changed, ConvertEvent, Direction, Event, Init, Next, Reader, Started, Steps,
-    Terminate, Wire,
+    self, Apply, Changed, ConvertEvent, Describe, Direction, Event, Init, Next, Reader, Started,
+    Steps, Terminate, Wire,
 };
-use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// The module whose actors are `A`; [`export!`](crate::export) exports it.
 pub struct Module<A>(PhantomData<A>);
 
-/// Buffers that one call leaves to the next: an instance's allocator is a good part of what a small handler costs. They
-/// hold nothing that anybody reads again.
+/// What one call leaves to the next, since an instance's allocator is a good part of what a small handler costs: the buffer of
+/// the frame that answers. It holds nothing that anybody reads again.
 #[derive(Default)]
 pub(crate) struct Room {
     pub(crate) out: Vec<u8>,
-    pub(crate) cx: CxRoom,
-}
-
-/// Bytes of an answer beyond which its buffer is not kept.
-const MOST: usize = 1 << 20;
-
-thread_local! {
-    static ROOM: RefCell<Room> = RefCell::default();
 }
 
 /// The host's frames are trusted to be frames: one that is none is a trap.
@@ -47,88 +37,76 @@ fn read<'a, T: Wire<'a>>(frame: &'a [u8]) -> T {
     wit::decode(frame, u32::MAX).expect(NO_FRAME)
 }
 
-fn frame<'a>(value: &impl Wire<'a>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    wit::encode(value, &mut out);
-    out
-}
-
-impl<A: GenServer> Guest for Module<A> {
-    fn init(frame_in: Vec<u8>) -> Vec<u8> {
-        let Init { cx, args } = read(&frame_in);
-        frame(&init::<A>(cx, args))
-    }
-
-    fn handle(frame_in: Vec<u8>) -> Vec<u8> {
-        let mut room = ROOM.take();
-        handle::<A>(&frame_in, &mut room);
-        // Exactly as long as it is: it is handed over, and what is handed over has no room to spare.
-        let out = room.out.to_vec();
-        if room.out.capacity() <= MOST {
-            ROOM.set(room);
-        }
-        out
-    }
-
-    fn code_change(frame_in: Vec<u8>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(frame_in.len());
-        code_change::<A>(&frame_in, &mut out);
-        out
-    }
-
-    fn convert_event(frame_in: Vec<u8>) -> Vec<u8> {
+/// The contract's functions, from the frame that came to the one that answers.
+impl<A: GenServer> Module<A> {
+    pub(crate) fn convert_event_frame(frame: &[u8], room: &mut Room) {
         hook();
         let ConvertEvent::<Vec<u8>> {
             direction,
             vsn,
             event,
-        } = read(&frame_in);
-        frame(&A::convert_event(direction, &vsn, event))
+        } = read(frame);
+        wit::encode(&A::convert_event(direction, &vsn, event), &mut room.out);
     }
 
-    fn apply(frame_in: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn init_frame(frame: &[u8], room: &mut Room) {
+        let Init { cx, args } = read(frame);
+        wit::encode(&init::<A>(cx, args), &mut room.out);
+    }
+
+    pub(crate) fn apply_frame(frame: &[u8], room: &mut Room) {
         hook();
-        let Apply { cx, name, args } = read(&frame_in);
+        let Apply { cx, name, args } = read(frame);
         let mut cx = Cx::new(cx);
-        frame(&A::apply(&mut cx, name, Json(args)).map(|()| cx.effects().to_vec()))
+        let result = A::apply(&mut cx, name, Json(args)).map(|()| cx.effects().to_vec());
+        wit::encode(&result, &mut room.out);
     }
 
-    fn terminate(frame_in: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn terminate_frame(frame: &[u8], room: &mut Room) {
         hook();
-        let Terminate { cx, reason, state } = read(&frame_in);
+        let Terminate { cx, reason, state } = read(frame);
         let mut cx = Cx::new(cx);
         match decode_state::<A>(state) {
             Ok(state) => A::terminate(&mut cx, reason, &state),
             Err(error) => cx.log(host::Level::Error, &error),
         }
-        frame(&cx.effects().to_vec())
+        wit::encode(&cx.effects().to_vec(), &mut room.out);
     }
 
-    fn on_load(config: Vec<u8>) -> Result<(), String> {
+    pub(crate) fn on_load_frame(frame: &[u8], room: &mut Room) {
         hook();
-        A::on_load(Json(&config))
+        wit::encode(&A::on_load(Json(read(frame))), &mut room.out);
     }
 
-    fn describe(state: Vec<u8>, max: u32) -> Result<String, String> {
+    pub(crate) fn describe_frame(frame: &[u8], room: &mut Room) {
         hook();
-        let text = serde_json::to_string(&decode_state::<A>(&state)?)
-            .map_err(|error| format!("no JSON: {error}"))?;
-        if text.len() > max as usize {
-            return Err(format!(
-                "the state is {} bytes of JSON, {max} were asked for at most",
-                text.len()
-            ));
-        }
-        Ok(text)
+        let Describe { state, max } = read(frame);
+        wit::encode(&describe::<A>(state, max), &mut room.out);
     }
 
-    fn parse(text: String) -> Result<Vec<u8>, String> {
+    pub(crate) fn parse_frame(frame: &[u8], room: &mut Room) {
         hook();
-        let state: A::State = Json(text.as_bytes()).decode()?;
-        let mut bytes = Vec::new();
-        encode_state(&state, &mut bytes)?;
-        Ok(bytes)
+        wit::encode(&parse::<A>(read(frame)), &mut room.out);
     }
+}
+
+fn describe<A: GenServer>(state: &[u8], max: u32) -> Result<String, String> {
+    let text = serde_json::to_string(&decode_state::<A>(state)?)
+        .map_err(|error| format!("no JSON: {error}"))?;
+    if text.len() > max as usize {
+        return Err(format!(
+            "the state is {} bytes of JSON, {max} were asked for at most",
+            text.len()
+        ));
+    }
+    Ok(text)
+}
+
+fn parse<A: GenServer>(text: &str) -> Result<Vec<u8>, String> {
+    let state: A::State = Json(text.as_bytes()).decode()?;
+    let mut bytes = Vec::new();
+    encode_state(&state, &mut bytes)?;
+    Ok(bytes)
 }
 
 fn init<A: GenServer>(cx: wit::Cx, args: &[u8]) -> Result<Started, String> {
@@ -152,56 +130,63 @@ fn init<A: GenServer>(cx: wit::Cx, args: &[u8]) -> Result<Started, String> {
 /// From the frame of a `Handle` to that of a `Batch`.
 pub(crate) fn handle<A: GenServer>(frame: &[u8], room: &mut Room) {
     hook();
-    let out = &mut room.out;
+    let mut out = std::mem::take(&mut room.out);
     let mut events = Reader::new(frame, u32::MAX).expect(NO_FRAME);
     let before = <&[u8]>::take(&mut events).expect(NO_FRAME);
     let count = events.count().expect(NO_FRAME);
     let first = events;
-    let mut steps = Steps::new(out);
+    let mut steps = Steps::begin(&mut out);
     let mut state = match decode_state::<A>(before) {
         Ok(state) => state,
-        Err(error) => return steps.end_unchanged(Some(&error)),
+        Err(error) => {
+            steps.end_unchanged(Some(&error), &mut out);
+            room.out = out;
+            return;
+        }
     };
-    let mut cx = Cx::idle(std::mem::take(&mut room.cx));
+    let mut cx = Cx::within(out);
     let mut error = None;
     for _ in 0..count {
         let event = next(&mut cx, &mut events);
         if let Err(reason) = dispatch::<A>(&mut cx, &mut state, event) {
+            cx.effects().forget();
             error = Some(reason);
             break;
         }
         let next = cx.take_stop().map_or(Next::Continue, Next::Stop);
-        steps.push(cx.effects(), &next);
+        steps.push(&next, cx.effects().end());
         if matches!(next, Next::Stop(_)) {
             break;
         }
     }
-    if steps.is_empty() {
-        return steps.end_unchanged(error.as_deref());
-    }
-    if error.is_some() {
+    if error.is_some() && !steps.is_empty() {
         cx.lookups.replay();
         state = match run_again::<A>(&mut cx, before, first, steps.len()) {
             Ok(state) => state,
             Err(_) => host::diverged(),
         };
     }
-    let written = steps.end(before, error.as_deref(), |out| encode_state(&state, out));
-    if let Err(error) = written {
-        Steps::new(out).end_unchanged(Some(&error));
+    let mut out = cx.into_frame();
+    if steps.is_empty() {
+        steps.end_unchanged(error.as_deref(), &mut out);
+    } else {
+        let state = |out: &mut Vec<u8>| encode_state(&state, out);
+        if let Err(error) = steps.end(before, error.as_deref(), &mut out, state) {
+            Steps::begin(&mut out).end_unchanged(Some(&error), &mut out);
+        }
     }
-    room.cx = cx.into_room();
+    room.out = out;
 }
 
 /// From the frame of a `CodeChange` to that of its results.
-pub(crate) fn code_change<A: GenServer>(frame: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn code_change<A: GenServer>(frame: &[u8], room: &mut Room) {
     hook();
     let mut items = Reader::new(frame, u32::MAX).expect(NO_FRAME);
     let direction = Direction::take(&mut items).expect(NO_FRAME);
     let vsn = <&str>::take(&mut items).expect(NO_FRAME);
     let extra = <&[u8]>::take(&mut items).expect(NO_FRAME);
     let count = items.count().expect(NO_FRAME);
-    let mut results = Changed::new(out);
+    let mut results = Changed::new(&mut room.out);
     for _ in 0..count {
         let (cx, bytes) = <(wit::Cx, &[u8])>::take(&mut items).expect(NO_FRAME);
         let mut change = Change::new(cx, vsn, extra);
@@ -245,6 +230,7 @@ fn run_again<A: GenServer>(
     for _ in 0..count {
         let event = next(cx, &mut events);
         dispatch::<A>(cx, &mut state, event)?;
+        cx.effects().forget();
     }
     Ok(state)
 }
@@ -298,3 +284,72 @@ fn hook() {
 
 #[cfg(not(target_arch = "wasm32"))]
 fn hook() {}
+
+/// What the world exports: frames lie in this module's own memory, where the host writes and reads them.
+#[cfg(target_arch = "wasm32")]
+mod exported {
+    use super::{GenServer, Module, Room, code_change, handle};
+    use crate::bindings::Guest;
+    use crate::wit::Place;
+    use std::cell::RefCell;
+
+    /// Bytes of an answer beyond which its buffer is not kept for the next one.
+    const MOST: usize = 1 << 20;
+
+    thread_local! {
+        /// Where the host writes frames.
+        static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        static ROOM: RefCell<Room> = RefCell::default();
+    }
+
+    fn answer(bytes: u32, function: impl FnOnce(&[u8], &mut Room)) -> u64 {
+        FRAME.with_borrow(|frame| {
+            ROOM.with_borrow_mut(|room| {
+                if room.out.capacity() > MOST {
+                    room.out = Vec::new();
+                }
+                function(&frame[..bytes as usize], room);
+                let at = room.out.as_ptr().expose_provenance() as u32;
+                let bytes = room.out.len() as u32;
+                Place { at, bytes }.into()
+            })
+        })
+    }
+
+    impl<A: GenServer> Guest for Module<A> {
+        fn room(bytes: u32) -> u32 {
+            FRAME.with_borrow_mut(|frame| {
+                *frame = Vec::new();
+                frame.resize(bytes as usize, 0);
+                frame.as_mut_ptr().expose_provenance() as u32
+            })
+        }
+        fn init(frame: u32) -> u64 {
+            answer(frame, Self::init_frame)
+        }
+        fn handle(frame: u32) -> u64 {
+            answer(frame, handle::<A>)
+        }
+        fn code_change(frame: u32) -> u64 {
+            answer(frame, code_change::<A>)
+        }
+        fn convert_event(frame: u32) -> u64 {
+            answer(frame, Self::convert_event_frame)
+        }
+        fn apply(frame: u32) -> u64 {
+            answer(frame, Self::apply_frame)
+        }
+        fn terminate(frame: u32) -> u64 {
+            answer(frame, Self::terminate_frame)
+        }
+        fn on_load(frame: u32) -> u64 {
+            answer(frame, Self::on_load_frame)
+        }
+        fn describe(frame: u32) -> u64 {
+            answer(frame, Self::describe_frame)
+        }
+        fn parse(frame: u32) -> u64 {
+            answer(frame, Self::parse_frame)
+        }
+    }
+}

@@ -2,12 +2,11 @@
 //! answers what handlers ask and keeps what they log; it delivers nothing and runs no actor but the one under test.
 
 use crate::GenServer;
-use crate::bindings::Guest;
 use crate::codec::{decode, encode};
 use crate::host::Level;
-use crate::module::{self, Module};
+use crate::module::{self, Module, Room};
 use crate::wit;
-use crate::wit::{Batch, Direction, Event, Migrated, Started, Wire};
+use crate::wit::{Batch, Direction, Effect, Event, Migrated, Started, Wire};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
@@ -54,29 +53,24 @@ pub(crate) fn reserve() -> u64 {
     })
 }
 
-fn frame<'a>(value: &impl Wire<'a>) -> Vec<u8> {
-    let mut frame = Vec::new();
+/// What a function of the contract answers to a value.
+fn ask<'a, T: for<'b> Wire<'b>>(function: fn(&[u8], &mut Room), value: &impl Wire<'a>) -> T {
+    let (mut frame, mut room) = (Vec::new(), Room::default());
     wit::encode(value, &mut frame);
-    frame
-}
-
-fn read<T: for<'a> Wire<'a>>(frame: &[u8]) -> T {
-    wit::decode(frame, u32::MAX).expect("the module gives frames of its contract")
+    function(&frame, &mut room);
+    wit::decode(&room.out, u32::MAX).expect("the module gives frames of its contract")
 }
 
 /// The contract's functions with values for frames.
 impl<A: GenServer> Module<A> {
     /// The first state.
     pub fn init(cx: wit::Cx, args: Vec<u8>) -> Result<Started, String> {
-        read(&<Self as Guest>::init(frame(&wit::Init { cx, args })))
+        ask(Self::init_frame, &wit::Init { cx, args })
     }
 
     /// A batch.
     pub fn handle(state: Vec<u8>, events: Vec<(wit::Cx, wit::Envelope)>) -> Batch {
-        read(&<Self as Guest>::handle(frame(&wit::Handle {
-            state,
-            events,
-        })))
+        ask(module::handle::<A>, &wit::Handle { state, events })
     }
 
     /// States of another version.
@@ -92,9 +86,7 @@ impl<A: GenServer> Module<A> {
             extra,
             items,
         };
-        let mut out = Vec::new();
-        module::code_change::<A>(&frame(&change), &mut out);
-        read(&out)
+        ask(module::code_change::<A>, &change)
     }
 
     /// An event of the other side of a patch.
@@ -108,7 +100,32 @@ impl<A: GenServer> Module<A> {
             vsn,
             event,
         };
-        read(&<Self as Guest>::convert_event(frame(&convert)))
+        ask(Self::convert_event_frame, &convert)
+    }
+
+    /// A function of the module, outside any actor: what it asked for.
+    pub fn apply(cx: wit::Cx, name: String, args: Vec<u8>) -> Result<Vec<Effect>, String> {
+        ask(Self::apply_frame, &wit::Apply { cx, name, args })
+    }
+
+    /// The end of an actor: what it asked for last.
+    pub fn terminate(cx: wit::Cx, reason: String, state: Vec<u8>) -> Vec<Effect> {
+        ask(Self::terminate_frame, &wit::Terminate { cx, reason, state })
+    }
+
+    /// The module is loaded with this configuration, JSON.
+    pub fn on_load(config: Vec<u8>) -> Result<(), String> {
+        ask(Self::on_load_frame, &config)
+    }
+
+    /// A state as JSON of at most `max` bytes.
+    pub fn describe(state: Vec<u8>, max: u32) -> Result<String, String> {
+        ask(Self::describe_frame, &wit::Describe { state, max })
+    }
+
+    /// The way back.
+    pub fn parse(text: String) -> Result<Vec<u8>, String> {
+        ask(Self::parse_frame, &text)
     }
 }
 

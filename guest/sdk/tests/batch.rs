@@ -300,7 +300,6 @@ fn init_takes_json_and_can_refuse() {
 #[test]
 fn describe_and_parse_are_each_others_way_back_and_describe_is_bounded() {
     use midflight_guest::Module;
-    use midflight_guest::bindings::Guest;
     let bytes = Module::<Actor>::parse(r#"{"sum":5,"children":[1,2],"put_off":null}"#.to_owned())
         .expect("parses");
     let text = Module::<Actor>::describe(bytes.clone(), 100).expect("describes");

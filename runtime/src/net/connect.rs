@@ -14,7 +14,7 @@ use super::{Net, Share};
 use crate::{
     actor::Item,
     bindings::{Connect, ConnectFailed, Connected, Event, SocketEvent},
-    instance::short,
+    door::short,
     node::Shared,
     table::Pid,
 };

@@ -82,7 +82,7 @@ fn call(
     };
     let mut instance = Instance::new(shared, version).map_err(|f| f.reason().to_owned())?;
     let called = instance.apply(cx, &apply.function, &apply.args);
-    for pid in instance.reserved(0) {
+    for pid in instance.door().reserved(0) {
         shared.table.release(pid);
     }
     let effects = called.map_err(|fault| fault.reason().to_owned())?;

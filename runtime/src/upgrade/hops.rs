@@ -93,7 +93,7 @@ fn one_step(
     let result = instance.code_change(direction, &older.vsn_text, &step.extra, items);
     let version = instance.version.clone();
     // What a module logs while it migrates copies may be of copies that are dropped.
-    for (_, text) in instance.take_logs() {
+    for (_, text) in instance.door_mut().take_logs() {
         tracing::debug!(target: "code_change", module = %version.name, "{text}");
     }
     if result.is_err() {

@@ -43,7 +43,8 @@ fn usual_size() -> u32 {
 struct Job {
     from: ReplyTo,
     target: Pid,
-    body: Vec<u8>,
+    /// Bytes of a message.
+    size: u32,
     casts_left: u64,
     calls_left: u64,
     spawns_left: u64,
@@ -127,7 +128,7 @@ fn job(cx: &mut Cx, order: &[u8], from: ReplyTo) -> Result<Job, String> {
     Ok(Job {
         from,
         target,
-        body: vec![1; order.size as usize],
+        size: order.size,
         casts_left: order.casts.unwrap_or(0),
         calls_left: order.calls.unwrap_or(0),
         spawns_left: order.spawns.unwrap_or(0),
@@ -155,7 +156,7 @@ fn advance(cx: &mut Cx, job: &mut Job) -> Result<(), String> {
         };
     }
     if job.casts_left > 0 {
-        let body = Raw(job.body.clone());
+        let body = bytes(job);
         let now = job.casts_left.min(CASTS_A_HANDLER);
         for _ in 0..now {
             cx.cast(job.target, &body)?;
@@ -168,12 +169,16 @@ fn advance(cx: &mut Cx, job: &mut Job) -> Result<(), String> {
         };
     }
     let body = if job.calls_left > 0 {
-        Raw(job.body.clone())
+        bytes(job)
     } else {
         Raw::default()
     };
     job.calls_left = job.calls_left.saturating_sub(1);
     ask(cx, job, body)
+}
+
+fn bytes(job: &Job) -> Raw {
+    Raw(vec![1; job.size as usize])
 }
 
 fn ask(cx: &mut Cx, job: &Job, body: Raw) -> Result<(), String> {
