@@ -13,8 +13,8 @@ mod types;
 mod wire;
 
 pub use call::{
-    Apply, BatchRoom, Changed, CodeChange, ConvertEvent, Describe, Effects, Handle, Init, Place, Steps,
-    Terminate, put_code_change, put_handle,
+    Apply, BatchRoom, Changed, CodeChange, ConvertEvent, Describe, Effects, Handle, Init, Place,
+    Steps, Terminate, put_code_change, put_handle,
 };
 pub use types::*;
 pub use wire::{FrameError, Reader, VERSION, Wire, decode, encode};

@@ -469,11 +469,7 @@ proptest! {
 }
 
 /// Appends an effect as a handler would, its bytes written where they stay; `end` is how that ends.
-fn piece_by_piece(
-    effects: &mut Effects,
-    effect: &Effect,
-    end: Result<(), ()>,
-) -> Result<(), ()> {
+fn piece_by_piece(effects: &mut Effects, effect: &Effect, end: Result<(), ()>) -> Result<(), ()> {
     fn write(bytes: &[u8], end: Result<(), ()>) -> impl FnOnce(&mut Vec<u8>) -> Result<(), ()> {
         move |out| {
             out.extend_from_slice(bytes);

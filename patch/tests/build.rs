@@ -268,5 +268,8 @@ fn the_core_module_is_found_in_its_component_and_nowhere_else() {
     let empty = b"\0asm\x0d\0\x01\0";
     let error = inside(&name, "counter.wasm", empty).unwrap_err();
     assert_eq!(error.code(), "MF0206");
-    assert!(error.to_string().contains("holds 0 core modules"), "{error}");
+    assert!(
+        error.to_string().contains("holds 0 core modules"),
+        "{error}"
+    );
 }

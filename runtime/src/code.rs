@@ -16,8 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use wasmtime::{Engine, InstancePre, Linker};
 
 use crate::{
-    Error,
-    cache,
+    Error, cache,
     door::Door,
     guest,
     measure::Measured,

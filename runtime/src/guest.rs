@@ -116,7 +116,11 @@ impl Guest {
             self.bytes = if room > KEPT_BYTES { 0 } else { room };
         }
         let at = self.at as usize;
-        let Some(to) = self.memory.data_mut(&mut *store).get_mut(at..at + frame.len()) else {
+        let Some(to) = self
+            .memory
+            .data_mut(&mut *store)
+            .get_mut(at..at + frame.len())
+        else {
             bail!("it gave room outside of its memory");
         };
         to.copy_from_slice(frame);
@@ -215,7 +219,9 @@ fn write(caller: &mut Caller<'_, Door>, at: u32, bytes: &[u8]) -> Result<()> {
 /// Room for numbers of 64 bits, which the module frees.
 fn allocate(caller: &mut Caller<'_, Door>, bytes: u32) -> Result<u32> {
     const NEW: (u32, u32) = (0, 0);
-    let realloc = caller.get_export("cabi_realloc").and_then(|e| e.into_func());
+    let realloc = caller
+        .get_export("cabi_realloc")
+        .and_then(|e| e.into_func());
     let realloc = realloc.context("it exports no cabi_realloc")?;
     let realloc = realloc.typed::<(u32, u32, u32, u32), u32>(&*caller)?;
     realloc.call(&mut *caller, (NEW.0, NEW.1, 8, bytes))

@@ -8,8 +8,9 @@ use wasmtime::{Store, StoreContextMut, Trap};
 use crate::{
     actor::Item,
     bindings::{
-        self, Apply, Batch, BatchRoom, ConvertEvent, Cx, Describe, Direction, Effect, Event, FrameError, Init,
-        Level, Migrated, Next, Started, Terminate, Wire, put_code_change, put_handle,
+        self, Apply, Batch, BatchRoom, ConvertEvent, Cx, Describe, Direction, Effect, Event,
+        FrameError, Init, Level, Migrated, Next, Started, Terminate, Wire, put_code_change,
+        put_handle,
     },
     code::Version,
     door::{Door, TICK_MS, short},
@@ -59,8 +60,8 @@ impl Instance {
         // One tick more: the first may come at once.
         let ticks = (shared.limits.handler_ms / 2).div_ceil(TICK_MS) + 1;
         store.set_epoch_deadline(ticks);
-        let guest = Guest::new(&version.pre, &mut store)
-            .map_err(|e| Fault::Trap(trap_text(&e, &[])))?;
+        let guest =
+            Guest::new(&version.pre, &mut store).map_err(|e| Fault::Trap(trap_text(&e, &[])))?;
         Ok(Self {
             store,
             guest,
@@ -120,8 +121,7 @@ impl Instance {
     pub(crate) fn init(&mut self, cx: Cx, args: &[u8], again: bool) -> Result<Started, Fault> {
         self.ready(true, again);
         let init = Init { cx, args };
-        let started: Result<Started, String> =
-            self.ask(Call::Init, &init)?;
+        let started: Result<Started, String> = self.ask(Call::Init, &init)?;
         started.map_err(|reason| Fault::Error(short(reason)))
     }
 
@@ -185,8 +185,7 @@ impl Instance {
             vsn: vsn.to_owned(),
             event: event.clone(),
         };
-        let converted: Result<Option<Event>, String> =
-            self.ask(Call::ConvertEvent, &event)?;
+        let converted: Result<Option<Event>, String> = self.ask(Call::ConvertEvent, &event)?;
         converted.map_err(Fault::Error)
     }
 
@@ -200,8 +199,7 @@ impl Instance {
     pub(crate) fn apply(&mut self, cx: Cx, name: &str, args: &[u8]) -> Result<Vec<Effect>, Fault> {
         self.ready(true, false);
         let apply = Apply { cx, name, args };
-        let effects: Result<Vec<Effect>, String> =
-            self.ask(Call::Apply, &apply)?;
+        let effects: Result<Vec<Effect>, String> = self.ask(Call::Apply, &apply)?;
         effects.map_err(|reason| Fault::Error(short(reason)))
     }
 

@@ -18,7 +18,9 @@ use parking_lot::Mutex;
 use crate::{
     Config, Error, Limits, Node,
     actor::Item,
-    bindings::{Batch, BatchRoom, Cx, FrameError, Handle, Init, Reader, Started, Wire, decode, encode},
+    bindings::{
+        Batch, BatchRoom, Cx, FrameError, Handle, Init, Reader, Started, Wire, decode, encode,
+    },
     code::Version,
     door::Answers,
     instance::{Fault, Instance},
