@@ -121,7 +121,7 @@ impl Host {
         let mut policy = if header.policy.is_empty() {
             self.policy.load(Some(&inventory))?
         } else {
-            policy::parse(&header.policy, "the submitted policy")?
+            policy::parse_submitted(&header.policy, "the submitted policy")?
         };
         if header.emergency {
             policy = policy.emergency();
