@@ -247,7 +247,12 @@ pub async fn stage(
     for blob in status.blobs.iter().filter(|blob| blob.received < blob.size) {
         let digest = blob.digest.parse().unwrap();
         let rest = &patch.blobs[&digest][usize::try_from(blob.received).unwrap()..];
-        requests.push(chunk(&digest, blob.received, rest));
+        let offsets = (blob.received..).step_by(200_000);
+        requests.extend(
+            rest.chunks(200_000)
+                .zip(offsets)
+                .map(|(data, offset)| chunk(&digest, offset, data)),
+        );
     }
     send(client, requests).await
 }
