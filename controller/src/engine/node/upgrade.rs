@@ -39,11 +39,9 @@ pub async fn upgrade(
     }
     if attempt > 1 && !again {
         // What the attempt before may have left.
-        match rollback(link, order, attempt - 1, "the node is tried again").await {
-            Back::RolledBack(_) | Back::Untouched => {}
-            Back::Superseded(cause) => return Upgraded::Superseded(cause),
-            Back::Held(cause, _) | Back::Failed(cause) => return Upgraded::Changed(cause),
-            Back::Unreached(cause) => return Upgraded::Unknown(cause),
+        let why = "the node is tried again";
+        if let Err(upgraded) = withdraw(link, order, attempt - 1, why).await {
+            return upgraded;
         }
     }
     let cancelled = || Upgraded::Untouched(cancelled_cause(Phase::Stage));
@@ -75,9 +73,27 @@ pub async fn upgrade(
         // The stream broke: only the node knows on which side of resume.
         Err(error) => {
             let broke = error.cause(Phase::Upgrade);
-            let what = ask_what_happened(link, order, &key, Some(&broke)).await;
-            what.unwrap_or(Upgraded::Untouched(broke))
+            if let Some(upgraded) = ask_what_happened(link, order, &key, Some(&broke)).await {
+                return upgraded;
+            }
+            // The order to open may still be on its way: once the node knows that it is withdrawn, it comes too late.
+            let why = "its stream broke before the node had met it";
+            match withdraw(link, order, attempt, why).await {
+                Ok(()) => Upgraded::Untouched(broke),
+                Err(upgraded) => upgraded,
+            }
         }
+    }
+}
+
+/// Puts back what an attempt has done on the node, or has it refused when it comes later; an error says how the node stands
+/// instead.
+async fn withdraw(link: &Link, order: &Order, attempt: u32, why: &str) -> Result<(), Upgraded> {
+    match rollback(link, order, attempt, why).await {
+        Back::RolledBack(_) | Back::Untouched => Ok(()),
+        Back::Superseded(cause) => Err(Upgraded::Superseded(cause)),
+        Back::Held(cause, _) | Back::Failed(cause) => Err(Upgraded::Changed(cause)),
+        Back::Unreached(cause) => Err(Upgraded::Unknown(cause)),
     }
 }
 
