@@ -1,6 +1,7 @@
 # make demo    a fleet on this machine, patched while clients are connected
 # make test    every test, end to end ones included
 # make mutants  would the tests notice? (part of make test)
+# make test-sim  the rollout in a simulated world: SEEDS=5000 of them, or SEED=17 and what happened in it
 # make build   the binaries that both use
 # make bench-fanout  what a rollout over 1,000 and 10,000 simulated nodes costs its controller
 # make bench   what a call, a cast, an idle actor and an upgrade cost, one JSON object a line
@@ -13,7 +14,7 @@ BUILD  = $(CARGO) build --release --workspace --all-targets
 GUEST_TARGET = $${MIDFLIGHT_GUEST_TARGET:-$${XDG_CACHE_HOME:-$$HOME/.cache}/midflight/guest-target}
 TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: all build demo test mutants bench bench-fanout guests needs lint doc fmt
+.PHONY: all build demo test test-sim mutants bench bench-fanout guests needs lint doc fmt
 
 all: build
 
@@ -38,6 +39,10 @@ test: build
 # Faults planted into the upgrade transaction: the tests must notice each of them. Compiles the runtime once more.
 mutants: guests
 	$(CARGO) test --release --workspace --features midflight-runtime/mutants --test mutants -- faults::
+
+# Thousands of simulated worlds.
+test-sim:
+	SEEDS=$(or $(SEEDS),2000) $(CARGO) test --release --workspace --test simulation -- --nocapture
 
 bench: build
 	@$(TARGET)/midflight-bench guest/out

@@ -142,6 +142,7 @@ impl Lease {
                 Stand::Over => return false,
                 Stand::Waiting => changed(&mut changes).await,
                 Stand::Runs { until } => tokio::select! {
+                    biased;
                     () = clock.until(until) => drop(self.expire(clock.now())),
                     () = changed(&mut changes) => {}
                 },

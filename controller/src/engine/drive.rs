@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::engine::control::{Answer, Control};
 use crate::engine::event::{Cause, Event, Fact};
-use crate::engine::id::now_ms;
 use crate::engine::jobs::Jobs;
 use crate::engine::leases::Leases;
 use crate::engine::moves::{Back, Standing, Timer, Upgraded};
@@ -39,7 +38,7 @@ pub(super) async fn drive(mut run: Run<'_>) -> Ended {
 }
 
 async fn go(run: &mut Run<'_>, machine: &mut Rollout, view: &mut View) -> Result<(), Error> {
-    let clock = Clock::new();
+    let clock = Clock::new((run.now_ms)());
     let preface = std::mem::take(&mut run.preface);
     for fact in &preface {
         machine.fold(clock.now_ms(), fact);
@@ -73,9 +72,9 @@ struct Clock {
 }
 
 impl Clock {
-    fn new() -> Self {
+    fn new(began_ms: u64) -> Self {
         Self {
-            began_ms: now_ms(),
+            began_ms,
             began: Instant::now(),
         }
     }

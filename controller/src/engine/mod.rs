@@ -71,6 +71,8 @@ pub struct Run<'a> {
     pub journal: Arc<dyn Journal>,
     /// Who is told.
     pub reporter: &'a mut dyn Reporter,
+    /// What time it is, in milliseconds since 1970: [`id::now_ms`], but in a simulation.
+    pub now_ms: fn() -> u64,
     /// What people ask; see [`control::ask`].
     pub controls: mpsc::Receiver<Control>,
 }

@@ -270,6 +270,7 @@ impl Taken {
             answer: self.answer,
         };
         let run = Run {
+            now_ms: crate::engine::id::now_ms,
             id: self.id,
             policy: self.policy,
             before: self.before,

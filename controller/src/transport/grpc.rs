@@ -15,13 +15,15 @@ use midflight_proto::agent::v1::node_agent_client::NodeAgentClient;
 use rustix::net::sockopt;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::Uri;
 use tonic::{Code, Status};
 
 use crate::error::Error;
-use crate::transport::http2::{BoxError, Http2};
+use crate::transport::http2::Http2;
+pub use crate::transport::http2::BoxError;
 use crate::transport::{Agent, CallError, Credentials, Steps, Target, Transport};
 
 /// After so much silence the kernel asks whether the peer is there, and again after each of the following.
@@ -74,13 +76,7 @@ impl Transport for Grpc {
         };
         async move {
             match tokio::time::timeout(timeout, self.dial(target)).await {
-                Ok(Ok(connection)) => {
-                    // The authority of requests; the name that counts is checked in TLS.
-                    let origin = Uri::from_static("http://agent");
-                    let client = NodeAgentClient::with_origin(connection, origin)
-                        .max_decoding_message_size(LARGEST);
-                    Ok(Arc::new(GrpcAgent { client }) as Arc<dyn Agent>)
-                }
+                Ok(Ok(connection)) => Ok(agent(connection)),
                 Ok(Err(source)) => Err(CallError::Unreachable {
                     address: address(),
                     source,
@@ -96,6 +92,24 @@ impl Transport for Grpc {
         }
         .boxed()
     }
+}
+
+/// Speaks to an agent over a stream that somebody else has made: who is at its other end, is his to know.
+///
+/// # Errors
+/// The stream broke.
+pub async fn over(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<Arc<dyn Agent>, BoxError> {
+    Http2::start(stream).await.map(agent)
+}
+
+fn agent(connection: Http2) -> Arc<dyn Agent> {
+    // The authority of requests; the name that counts is checked in TLS.
+    let origin = Uri::from_static("http://agent");
+    let client =
+        NodeAgentClient::with_origin(connection, origin).max_decoding_message_size(LARGEST);
+    Arc::new(GrpcAgent { client })
 }
 
 struct GrpcAgent {

@@ -117,6 +117,7 @@ impl World {
         }
         .facts();
         Ok(engine::run(Run {
+            now_ms: midflight_controller::engine::id::now_ms,
             id: id(),
             policy: self.policy.clone(),
             before: Vec::new(),
@@ -167,6 +168,7 @@ impl World {
         let transport: Arc<dyn Transport> = self.fleet.clone();
         let (_keep, silent) = mpsc::channel(1);
         engine::run(Run {
+            now_ms: midflight_controller::engine::id::now_ms,
             id: id(),
             policy: self.policy.clone(),
             before,

@@ -17,6 +17,7 @@ pub(crate) async fn probation(agent: Arc<Agent>, transaction: Arc<Transaction>) 
     let mut wait = RETRY.0;
     loop {
         let ran_out = tokio::select! {
+            biased;
             () = agent.stopped() => return,
             ran_out = transaction.lease.ran_out(&*agent.clock) => ran_out,
         };
@@ -42,6 +43,7 @@ pub(crate) async fn probation(agent: Arc<Agent>, transaction: Arc<Transaction>) 
                     .events
                     .add("lease", text, Some(&transaction.key), None);
                 tokio::select! {
+                    biased;
                     () = agent.stopped() => return,
                     () = transaction.lease.contact() => {}
                     () = agent.clock.until(agent.clock.now() + wait) => {}
@@ -51,6 +53,7 @@ pub(crate) async fn probation(agent: Arc<Agent>, transaction: Arc<Transaction>) 
             }
         }
         tokio::select! {
+            biased;
             () = agent.stopped() => return,
             () = transaction.lease.contact() => {}
         }

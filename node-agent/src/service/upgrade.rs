@@ -243,6 +243,7 @@ impl Driver {
         let (mut listening, mut read) = (true, true);
         loop {
             let said = tokio::select! {
+                biased;
                 done = &mut work => return done,
                 () = self.steps.closed(), if read => {
                     read = false;

@@ -1,0 +1,262 @@
+//! What can be judged once a rollout is over and its network has healed: does the report say what is true, is any node
+//! forgotten, was the budget kept, did a phase run twice, did an order of an earlier process count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use midflight_controller::engine::control::Request;
+use midflight_controller::engine::event::{Event, Fact};
+use midflight_controller::engine::gate::Verdict;
+use midflight_controller::engine::view::View;
+use midflight_controller::engine::words::{Outcome, Phase, RolloutState, WaveStage};
+use midflight_controller::policy::Policy;
+use midflight_proto::agent::v1 as pb;
+use serde_json::Value;
+
+use crate::truth::key_of;
+
+/// What the nodes' truth is compared with: the report, node by node.
+pub fn report(view: &View, nodes: &[pb::DescribeResponse]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let vsn =
+        |release: &Option<pb::Release>| release.as_ref().map(|r| r.vsn.clone()).unwrap_or_default();
+    for node in &view.nodes {
+        let Some(told) = nodes.iter().find(|told| told.node == node.name) else {
+            broken.push(format!("{} is in no answer", node.name));
+            continue;
+        };
+        let (runs, permanent) = (vsn(&told.current), vsn(&told.permanent));
+        let is = |wanted: &str| runs == wanted && permanent == wanted;
+        let fits = match node.outcome {
+            Outcome::Confirmed | Outcome::AlreadyCurrent => is("2"),
+            Outcome::RolledBack
+            | Outcome::Untouched
+            | Outcome::Refused
+            | Outcome::Unreachable
+            | Outcome::Prepared
+            | Outcome::Pending => is("1"),
+            Outcome::Unknown | Outcome::RollbackFailed | Outcome::Held => true,
+            _ => false,
+        };
+        if !fits {
+            let (name, outcome) = (&node.name, node.outcome);
+            broken.push(format!(
+                "{name} is reported {outcome}; it runs {runs}, and {permanent} is permanent"
+            ));
+        }
+        let went_back =
+            view.state == RolloutState::RolledBack && node.outcome != Outcome::AlreadyCurrent;
+        if went_back && !is("1") {
+            broken.push(format!("{} runs {runs} ({permanent} is permanent) after a rollback that is told to be complete", node.name));
+        }
+        if view.state == RolloutState::Succeeded && node.outcome == Outcome::Pending {
+            broken.push(format!("{} is forgotten", node.name));
+        }
+    }
+    broken
+}
+
+/// What the events must be like, whatever happened.
+pub fn events(events: &[Event], policy: &Policy, done: &[Request]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut asked = events.iter().filter_map(|event| match &event.fact {
+        Fact::Control {
+            request,
+            refused: None,
+        } => Some(request),
+        _ => None,
+    });
+    for request in done {
+        if !asked.any(|recorded| recorded == request) {
+            broken.push(format!(
+                "{:?} was answered with done, and is not in the journal",
+                request.verb
+            ));
+        }
+    }
+    budget(events, policy, &mut broken);
+    gates(events, &mut broken);
+    broken
+}
+
+/// No node is started after more failed than may, nor more at a time than may.
+fn budget(events: &[Event], policy: &Policy, broken: &mut Vec<String>) {
+    let (mut finished, mut failed, mut healthy) = (0u32, BTreeSet::new(), BTreeSet::new());
+    let mut flying: BTreeSet<String> = BTreeSet::new();
+    let (mut most, mut sampled, mut forward) = (0, false, true);
+    let sample = policy.failure_budget.min_sample;
+    for Event { seq, fact, .. } in events {
+        match fact {
+            Fact::Planned(planned) => {
+                let nodes = planned.waves.iter().map(Vec::len).sum::<usize>();
+                most = policy.failure_budget.max.at_most(nodes as u32) as usize;
+            }
+            Fact::State { state, .. } => {
+                forward &= !state.is_final() && *state != RolloutState::RollingBack;
+            }
+            Fact::Control {
+                request,
+                refused: None,
+            } => {
+                use midflight_controller::engine::control::Verb;
+                match request.verb {
+                    Verb::Abort { .. } => forward = false,
+                    // A person has looked at what failed, and has it tried again.
+                    Verb::RetryFailed => {
+                        finished = finished.saturating_sub(failed.len() as u32);
+                        failed.clear();
+                        forward = true;
+                    }
+                    _ => {}
+                }
+            }
+            Fact::Ask {
+                node,
+                phase: Phase::Upgrade,
+                ..
+            } => {
+                // What is in flight already comes to its end, with another attempt when its controller had died.
+                if !flying.insert(node.clone()) {
+                    continue;
+                }
+                let allowed = if sampled { most } else { 0 };
+                if failed.len() > allowed {
+                    broken.push(format!("event {seq} starts {node} after {} of {finished} failed, and {allowed} may", failed.len()));
+                }
+                let may_fly = policy.concurrency.min(sample.max(2 * healthy.len() as u32)) as usize;
+                if flying.len() > may_fly {
+                    broken.push(format!(
+                        "event {seq} starts {node}: {} are in flight, and {may_fly} may be",
+                        flying.len()
+                    ));
+                }
+            }
+            Fact::Node {
+                node,
+                outcome,
+                cause,
+                ..
+            } => {
+                let first = flying.remove(node);
+                let cancelled = cause.as_ref().is_some_and(|cause| cause.code == "MF0527");
+                match outcome {
+                    Outcome::AlreadyCurrent | Outcome::Confirmed if first => {
+                        finished += 1;
+                        healthy.insert(node.clone());
+                    }
+                    Outcome::InProbation if cause.is_none() => {
+                        finished += u32::from(first);
+                        healthy.insert(node.clone());
+                    }
+                    Outcome::Untouched
+                    | Outcome::Refused
+                    | Outcome::Unknown
+                    | Outcome::RolledBack
+                    | Outcome::RollbackFailed
+                        if forward && !cancelled && (first || healthy.contains(node)) =>
+                    {
+                        finished += u32::from(first);
+                        healthy.remove(node);
+                        failed.insert(node.clone());
+                    }
+                    Outcome::InProbation if forward => {
+                        finished += u32::from(first);
+                        failed.insert(node.clone());
+                    }
+                    _ => {}
+                }
+                sampled |= finished >= sample;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// After a gate tripped, nobody of its wave confirms unless the gate passed later.
+fn gates(events: &[Event], broken: &mut Vec<String>) {
+    let mut tripped = None;
+    for Event { seq, fact, .. } in events {
+        match fact {
+            Fact::Gate { wave, verdict, .. } => {
+                tripped = matches!(verdict, Verdict::Trip(_)).then_some(*wave);
+            }
+            Fact::Wave {
+                wave,
+                stage: WaveStage::Confirming,
+                ..
+            } if tripped == Some(*wave) => {
+                broken.push(format!(
+                    "event {seq} confirms wave {wave}, whose gate tripped"
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a node's journal must be like, whatever happened.
+pub fn journal(node: &str, bytes: &[u8]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut once: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut epochs: BTreeMap<String, u64> = BTreeMap::new();
+    let mut opened: BTreeMap<String, u64> = BTreeMap::new();
+    let mut expired: BTreeSet<String> = BTreeSet::new();
+    for line in bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let Ok(line) = serde_json::from_slice::<Value>(line) else {
+            continue;
+        };
+        let entry = &line["entry"];
+        let (kind, key) = (
+            entry["kind"].as_str().unwrap_or_default(),
+            key_of(&entry["key"]),
+        );
+        let rollout = entry["key"]["rollout"]
+            .as_str()
+            .or(entry["rollout"].as_str());
+        if matches!(
+            kind,
+            "opened" | "suspending" | "resumed" | "confirming" | "confirmed" | "finished"
+        ) && !once.insert((key.clone(), kind.to_owned()))
+        {
+            broken.push(format!("{node}: {kind} of {key} twice"));
+        }
+        if let (Some(rollout), Some(epoch)) = (rollout, entry["order"]["epoch"].as_u64()) {
+            let highest = epochs.entry(rollout.to_owned()).or_default();
+            if epoch < *highest {
+                broken.push(format!(
+                    "{node}: {kind} of {key} by epoch {epoch}, after epoch {highest}"
+                ));
+            }
+            *highest = epoch.max(*highest);
+            if kind == "opened" {
+                opened.insert(key.clone(), epoch);
+            }
+        }
+        match kind {
+            "resumed" => {
+                let by = opened.get(&key).copied().unwrap_or_default();
+                let owner = rollout
+                    .and_then(|rollout| epochs.get(rollout))
+                    .copied()
+                    .unwrap_or_default();
+                if by < owner {
+                    broken.push(format!(
+                        "{node}: {key} of epoch {by} resumed after epoch {owner} had the claim"
+                    ));
+                }
+            }
+            "lease_expired" if entry["terms"]["on_lost_contact"] == "rollback" => {
+                expired.insert(key);
+            }
+            "confirming" if expired.contains(&key) => {
+                broken.push(format!(
+                    "{node}: {key} was confirmed after its lease had run out"
+                ));
+            }
+            _ => {}
+        }
+    }
+    broken
+}
