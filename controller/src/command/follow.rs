@@ -37,7 +37,7 @@ pub async fn follow(
     let events = client.watch(rollout, 0).await?;
     let (mut view, steered) = (
         View::default(),
-        Steered::There(client.clone(), rollout.clone()),
+        Steered::There(Box::new(client.clone()), rollout.clone()),
     );
     let shown = show(events, &mut view, from, format);
     let left = tokio::select! {

@@ -19,7 +19,7 @@ pub enum Steered {
     /// Its engine runs in this process.
     Here(mpsc::Sender<Control>),
     /// It is only shown here.
-    There(Client, RolloutId),
+    There(Box<Client>, RolloutId),
 }
 
 impl Steered {

@@ -22,8 +22,8 @@ use tonic::codegen::http::Uri;
 use tonic::{Code, Status};
 
 use crate::error::Error;
-use crate::transport::http2::Http2;
 pub use crate::transport::http2::BoxError;
+use crate::transport::http2::Http2;
 use crate::transport::{Agent, CallError, Credentials, Steps, Target, Transport};
 
 /// After so much silence the kernel asks whether the peer is there, and again after each of the following.

@@ -45,13 +45,12 @@ pub enum Admitted {
     Known(Arc<Record>),
 }
 
+/// Why an order is not taken, and who had signed what it names.
+type Unfit = (Error, Vec<String>);
+
 impl Agent {
     /// Admits an upgrade. Blocks. On refusal the second value names those who signed, as far as that is known.
-    pub(crate) fn admit(
-        &self,
-        key: &Key,
-        params: &Params,
-    ) -> Result<Admitted, (Error, Vec<String>)> {
+    pub(crate) fn admit(&self, key: &Key, params: &Params) -> Result<Admitted, Unfit> {
         let plain = |error| (error, Vec::new());
         self.check_running().map_err(plain)?;
         self.check_claim(key, &params.order).map_err(plain)?;
@@ -80,7 +79,7 @@ impl Agent {
         &self,
         key: &Key,
         params: &Params,
-    ) -> Result<Option<Arc<Transaction>>, (Error, Vec<String>)> {
+    ) -> Result<Option<Arc<Transaction>>, Unfit> {
         let plain = |error| (error, Vec::new());
         let state = self.book.state();
         let Some(holder) = state.holder().filter(|holder| {
@@ -110,7 +109,7 @@ impl Agent {
         state: &State,
         key: &Key,
         params: &Params,
-    ) -> Result<(Vec<Manifest>, Vec<String>), (Error, Vec<String>)> {
+    ) -> Result<(Vec<Manifest>, Vec<String>), Unfit> {
         let mut signers = BTreeSet::new();
         let mut patches = Vec::new();
         for patch in [&key.patch].into_iter().chain(&params.through) {

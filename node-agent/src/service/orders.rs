@@ -78,9 +78,8 @@ impl Service {
         let work = move |agent: &std::sync::Arc<crate::agent::Agent>| {
             let _guard = guard;
             let removed = agent.remove_release(&request, &peer.name);
-            removed.map_err(|error| {
-                agent.refuse("remove_release", None, &peer, Vec::new(), &error);
-                error
+            removed.inspect_err(|error| {
+                agent.refuse("remove_release", None, &peer, Vec::new(), error);
             })?;
             Ok(pb::RemoveReleaseResponse {
                 releases: agent.releases(),

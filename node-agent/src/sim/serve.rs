@@ -103,11 +103,13 @@ async fn connection(node: &Arc<Node>, stream: TcpStream) -> Result<(), String> {
 pub fn tls(
     ca: rustls::pki_types::CertificateDer<'static>,
 ) -> Result<impl Fn(Arc<rustls::sign::CertifiedKey>) -> Result<Arc<ServerConfig>, Error>, Error> {
-    let base = midflight_proto::tls::base(vec![ca]).map_err(|problem| Error::Simulation { problem })?;
+    let base =
+        midflight_proto::tls::base(vec![ca]).map_err(|problem| Error::Simulation { problem })?;
     Ok(move |key| {
         let resolver = rustls::sign::SingleCertAndKey::from(key);
         let mut config = base.clone().with_cert_resolver(Arc::new(resolver));
-        midflight_proto::tls::finish(&mut config).map_err(|problem| Error::Simulation { problem })?;
+        midflight_proto::tls::finish(&mut config)
+            .map_err(|problem| Error::Simulation { problem })?;
         Ok(Arc::new(config))
     })
 }

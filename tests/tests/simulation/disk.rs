@@ -23,12 +23,14 @@ struct Inner {
     crashed: Arc<tokio::sync::Notify>,
 }
 
+/// Is shown every line as it is written.
+type Watch = Box<dyn Fn(&[u8]) + Send>;
+
 /// The disk as one process has it.
 pub struct Handle {
     disk: Disk,
     process: u64,
-    /// Is shown every line as it is written.
-    watch: Box<dyn Fn(&[u8]) + Send>,
+    watch: Watch,
     /// Ends the process when a write ends in a crash.
     kill: Box<dyn Fn() + Send>,
 }

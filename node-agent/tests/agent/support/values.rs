@@ -287,12 +287,14 @@ impl Target for Values {
     }
 }
 
+type Modules = BTreeMap<ModuleName, (Vsn, Digest)>;
+
 /// One upgrade. `stage` counts the calls that went well: prepare 1, suspend 2, load 3, migrate 4, resume 5, confirm 6.
 struct Change {
     control: Arc<Control>,
     order: UpgradeOrder,
     stage: u8,
-    old: Option<(Vec<Actor>, BTreeMap<ModuleName, (Vsn, Digest)>)>,
+    old: Option<(Vec<Actor>, Modules)>,
     new: Vec<Actor>,
     suspended: Option<Instant>,
 }
