@@ -1,6 +1,6 @@
 //! The plan: which of the nodes asked for are to be changed, in which waves, and what each wave is compared with. It is made from
 //! what the nodes say they run, so that no wave consists of nodes that are dead or patched already; the same fleet, patch and
-//! policy give the same plan. It changes nothing. [`waves`] cuts, [`text`] shows.
+//! policy give the same plan. It changes nothing. `waves` cuts, `text` shows.
 
 mod text;
 mod waves;

@@ -1,6 +1,6 @@
-//! The rollout as a pure state machine. Its state is the fold of its facts ([`state`]); a step looks at the state and an input,
+//! The rollout as a pure state machine. Its state is the fold of its facts (`state`); a step looks at the state and an input,
 //! and says which facts follow and what is to be done; every fact is folded as it is said. No clock, no network, no journal:
-//! whoever drives it records the facts first and then does the rest. Read [`Rollout::step`], then [`waves`].
+//! whoever drives it records the facts first and then does the rest. Read [`Rollout::step`], then `waves`.
 
 mod budget;
 mod controls;
