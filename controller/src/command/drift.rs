@@ -320,7 +320,7 @@ mod tests {
             "COUNT  LOADED   WANTED  STATE                           NODES\n\
              1      -        app 2   no answer (MF0521)              web04\n\
              1      app 1 1  app 2   another release, counter is c1  web02\n\
-             2      app 2 2  app 2   as wanted                       web[01,03]\n"
+             2      app 2 2  app 2   as wanted                       web01,web03\n"
         );
     }
 }

@@ -420,10 +420,10 @@ mod tests {
         let samples = |n| latencies(1_000.0, n);
         let all = samples(100_000);
         assert!((99_990..=100_000).contains(&all.iter().map(|(_, count)| count).sum::<u64>()));
-        // Half of them below 693 µs, which is 10,830 units: in bucket 169, whose values begin at 10,752.
+        // Half of them below 693 µs, which is 10,830 units: in bucket 165, whose values begin at 10,752.
         let below: u64 = all
             .iter()
-            .filter(|(bucket, _)| *bucket < 169)
+            .filter(|(bucket, _)| *bucket < 165)
             .map(|(_, count)| count)
             .sum();
         assert!((48_000..=50_000).contains(&below), "{below}");
