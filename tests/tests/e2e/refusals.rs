@@ -174,8 +174,10 @@ fn clients_without_a_certificate_of_the_right_kind_get_nothing() {
     refused(&fleet, &fleet.run(&args), &["n1"]);
 
     let address = format!("{}:7400", fleet.nodes[0].address);
-    let output = std::process::Command::new("openssl")
-        .args(["s_client", "-connect", &address, "-brief"])
+    let output = std::process::Command::new("timeout")
+        .args([
+            "10", "openssl", "s_client", "-connect", &address, "-brief", "-ign_eof",
+        ])
         .stdin(std::process::Stdio::null())
         .output()
         .expect("openssl runs");

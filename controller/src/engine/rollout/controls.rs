@@ -102,6 +102,12 @@ impl Rollout {
     }
 
     fn cannot_retry(&self) -> Option<String> {
+        // Its waves are over, and the next thing it says is that it has succeeded.
+        if self.state.stage == Stage::Finishing {
+            return Some(
+                "it is being finished; nodes are tried again when it has succeeded".to_owned(),
+            );
+        }
         let may = self.state.paused || self.state.stage == Stage::Ended(RolloutState::Succeeded);
         if !may {
             let state = self.state_word();

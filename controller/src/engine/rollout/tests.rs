@@ -650,6 +650,12 @@ fn failed_nodes_are_tried_again_with_the_next_attempt_as_a_wave_of_their_own() {
     step(&mut r, passed());
     step(&mut r, confirmed(2));
     step(&mut r, Input::Finished(0, Ok(())));
+    assert_eq!(ask(&mut r, Verb::Pause), ["paused"]);
+    assert_eq!(
+        ask(&mut r, Verb::RetryFailed),
+        ["refused: it is being finished; nodes are tried again when it has succeeded"]
+    );
+    assert_eq!(ask(&mut r, Verb::Resume), ["running"]);
     let words = step(&mut r, Input::Finished(2, Ok(())));
     assert_eq!(words, ["succeeded", "end succeeded"]);
     let words = ask(&mut r, Verb::RetryFailed);
