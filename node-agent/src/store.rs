@@ -20,7 +20,7 @@ use crate::error::Error;
 /// How long an unfinished blob is kept for its sender to go on.
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// The blobs of one node, wherever they lie. Errors are those of [`Store`].
+/// The blobs of one node, wherever they lie. Errors are those of `Store`.
 pub trait Blobs: Send + Sync + 'static {
     /// Whether the complete blob is here.
     fn has(&self, digest: &Digest) -> bool;
