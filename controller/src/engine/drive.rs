@@ -264,13 +264,7 @@ async fn record(
     if facts.is_empty() {
         return Ok(Vec::new());
     }
-    let event = |(seq, fact)| Event {
-        rollout: run.id.clone(),
-        seq,
-        time_ms,
-        fact,
-    };
-    let events: Vec<Event> = (view.seq + 1..).zip(facts).map(event).collect();
+    let events = Event::following(view.seq, &run.id, time_ms, facts);
     run.journal.append(&events).await?;
     for event in &events {
         view.apply(event);

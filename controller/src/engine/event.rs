@@ -26,6 +26,25 @@ pub struct Event {
     pub fact: Fact,
 }
 
+impl Event {
+    /// Facts of one moment as the events that come after number `after`.
+    #[must_use]
+    pub fn following(
+        after: u64,
+        rollout: &RolloutId,
+        time_ms: u64,
+        facts: impl IntoIterator<Item = Fact>,
+    ) -> Vec<Self> {
+        let event = |(seq, fact)| Self {
+            rollout: rollout.clone(),
+            seq,
+            time_ms,
+            fact,
+        };
+        (after + 1..).zip(facts).map(event).collect()
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

@@ -111,14 +111,7 @@ mod tests {
             ..Planned::default()
         };
         let facts = [Fact::Planned(Box::new(planned))].into_iter().chain(facts);
-        let event = |(seq, fact)| Event {
-            rollout: "r".parse().unwrap(),
-            seq,
-            time_ms: 1_000,
-            fact,
-        };
-        let events: Vec<Event> = (1..).zip(facts).map(event).collect();
-        View::of(&events)
+        View::of(&Event::following(0, &"r".parse().unwrap(), 1_000, facts))
     }
 
     fn wave(stage: WaveStage, bake_ms: u64) -> Fact {

@@ -14,7 +14,7 @@ use crate::launch::wanted::Prepared;
 /// # Errors
 /// [`Error::Overlap`].
 pub async fn finish(journal: &Path, prepared: &Prepared) -> Result<(), Error> {
-    for (node, key) in &prepared.plan.unfinished {
+    for (node, key, epoch) in &prepared.plan.unfinished {
         let link = &prepared.links[*node];
         let (name, rollout) = (link.target().name.clone(), key.rollout_id.clone());
         let overlap = || Error::Overlap {
@@ -34,7 +34,7 @@ pub async fn finish(journal: &Path, prepared: &Prepared) -> Result<(), Error> {
             patch: key.patch_digest.clone(),
             ..Planned::default()
         };
-        let order = Order::new(&id, &planned, &prepared.policy, 1);
+        let order = Order::new(&id, &planned, &prepared.policy, *epoch);
         let finished = node::finish(link, &order, key).await;
         finished.map_err(|_| overlap())?;
     }

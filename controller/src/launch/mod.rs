@@ -114,14 +114,7 @@ impl Launch {
             supersedes: &prepared.supersedes,
             bundles: &bundles,
         };
-        let time_ms = now_ms();
-        let event = |(seq, fact)| Event {
-            rollout: id.clone(),
-            seq,
-            time_ms,
-            fact,
-        };
-        let events: Vec<Event> = (1..).zip(begin.facts()).map(event).collect();
+        let events = Event::following(0, &id, now_ms(), begin.facts());
         self.journal.append(&events).await?;
         Ok((id, lock))
     }

@@ -68,7 +68,7 @@ impl Wanted {
         let targets = plan::targets(&self.inventory, &self.pattern, self.all)?;
         let links = survey::links(&targets, transport, &self.policy);
         let answers = survey::survey(&links, &self.policy).await;
-        let plan = plan::plan_over(
+        let plan = plan::plan(
             &self.supersedes,
             targets,
             answers,

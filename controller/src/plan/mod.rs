@@ -29,8 +29,9 @@ pub struct Plan {
     pub current: Vec<usize>,
     /// Nodes that did not answer, and why.
     pub unreachable: Vec<(usize, Cause)>,
-    /// Nodes where an earlier rollout is confirmed and was never finished: what is left to finish before they take a patch.
-    pub unfinished: Vec<(usize, pb::Key)>,
+    /// Nodes where an earlier rollout is confirmed and was never finished: what is left to finish before they take a patch, and the
+    /// epoch of its last order.
+    pub unfinished: Vec<(usize, pb::Key, u64)>,
 }
 
 /// The hosts that a pattern names, in the order of the inventory. `all` allows that these are all that there are.
@@ -54,26 +55,12 @@ pub fn targets(inventory: &Inventory, pattern: &str, all: bool) -> Result<Vec<Ta
 }
 
 /// Cuts the plan from what the nodes answered. `through` are patches that may stand on the way to the one of `manifest`.
+/// Nodes that the rollout `superseded` holds may be taken over: they are as they will be when it is gone. Empty: none.
 ///
 /// # Errors
 /// [`Error::Overlap`] when another rollout holds a node, [`Error::DoesNotFit`] when the patch does not start from what a
 /// node runs, [`Error::TooManyUnreachable`], and [`Error::Waves`].
 pub fn plan(
-    targets: Vec<Target>,
-    answers: Vec<Result<pb::DescribeResponse, CallError>>,
-    manifest: &Manifest,
-    through: &[&Manifest],
-    policy: &Policy,
-    inventory: &Inventory,
-) -> Result<Plan, Error> {
-    plan_over("", targets, answers, manifest, through, policy, inventory)
-}
-
-/// The same, where nodes that the rollout `superseded` holds may be taken over: they are as they will be when it is gone.
-///
-/// # Errors
-/// As [`plan`].
-pub fn plan_over(
     superseded: &str,
     targets: Vec<Target>,
     answers: Vec<Result<pb::DescribeResponse, CallError>>,
@@ -97,7 +84,7 @@ pub fn plan_over(
             && let (pb::UpgradeState::Confirmed, Some(key)) = (upgrade.state(), &upgrade.key)
             && (superseded.is_empty() || key.rollout_id != superseded)
         {
-            unfinished.push((index, key.clone()));
+            unfinished.push((index, key.clone(), upgrade.epoch));
         }
         match answer.map(|described| fit(&described, manifest, through, superseded)) {
             Err(error) => unreachable.push((index, error.cause(Phase::Describe))),

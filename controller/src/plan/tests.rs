@@ -86,7 +86,7 @@ fn cut_fleet(fleet: &str, pattern: &str, policy: &Policy) -> Result<Plan, Error>
     let inventory = Inventory::parse(fleet, "fleet.yaml").unwrap();
     let targets = targets(&inventory, pattern, true).unwrap();
     let answers = targets.iter().map(|_| old()).collect();
-    plan(targets, answers, &manifest(), &[], policy, &inventory)
+    plan("", targets, answers, &manifest(), &[], policy, &inventory)
 }
 
 fn cut(
@@ -96,7 +96,7 @@ fn cut(
     let inventory = Inventory::parse(TEN, "fleet.yaml").unwrap();
     let targets = targets(&inventory, "web", true).unwrap();
     answers.resize_with(targets.len(), old);
-    plan(targets, answers, &manifest(), &[], policy, &inventory)
+    plan("", targets, answers, &manifest(), &[], policy, &inventory)
 }
 
 fn sizes(waves: &[&str]) -> Vec<usize> {
@@ -219,7 +219,7 @@ fn a_superseded_rollout_gives_its_nodes_up_and_no_other_does() {
     let cut = |over: &str, answer| {
         let inventory = Inventory::parse(TEN, "fleet.yaml").unwrap();
         let targets = targets(&inventory, "web01.eu", true).unwrap();
-        plan_over(
+        plan(
             over,
             targets,
             vec![answer],
@@ -262,9 +262,12 @@ fn a_superseded_rollout_gives_its_nodes_up_and_no_other_does() {
 
 #[test]
 fn an_earlier_rollout_that_was_never_finished_is_listed() {
-    let plan = cut(vec![held(pb::UpgradeState::Confirmed)], &policy(&["100%"])).unwrap();
+    let mut answer = held(pb::UpgradeState::Confirmed).unwrap();
+    answer.upgrade.as_mut().unwrap().epoch = 3;
+    let plan = cut(vec![Ok(answer)], &policy(&["100%"])).unwrap();
     assert_eq!(plan.unfinished.len(), 1);
     assert_eq!(plan.unfinished[0].1.rollout_id, "r-other");
+    assert_eq!(plan.unfinished[0].2, 3, "the node refuses an older one");
 }
 
 #[test]
@@ -360,7 +363,7 @@ fn the_spread_is_by_the_patch_so_that_it_is_not_always_the_same_nodes() {
             ..manifest()
         };
         let policy = read("waves: [{nodes: 6, spread: zone}, 100%]");
-        plan(targets, answers, &manifest, &[], &policy, &inventory)
+        plan("", targets, answers, &manifest, &[], &policy, &inventory)
             .unwrap()
             .waves[0]
             .nodes

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::policy::units;
+
 /// A number of nodes, or a part of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
@@ -168,12 +170,7 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = u64::from(self.millis());
-        let fits = |(_, unit): &&(&str, u64)| millis != 0 && millis.is_multiple_of(*unit);
-        match Self::UNITS.iter().rev().find(fits) {
-            Some((name, unit)) => write!(f, "{}{name}", millis / unit),
-            None => f.write_str("0s"),
-        }
+        f.write_str(&units::show(u64::from(self.millis()), &Self::UNITS, "0s"))
     }
 }
 
@@ -182,14 +179,8 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no duration; write 500ms, 30s, 5m, 2h or 7d");
-        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = text[..split].parse().map_err(|_| wrong())?;
-        let (_, unit) = Self::UNITS
-            .iter()
-            .find(|(name, _)| *name == &text[split..])
-            .ok_or_else(wrong)?;
-        match number.checked_mul(*unit) {
-            Some(millis) if millis <= 30 * 86_400_000 => Ok(Self::from_millis(millis)),
+        match units::read(text, &Self::UNITS).ok_or_else(wrong)? {
+            millis if millis <= 30 * 86_400_000 => Ok(Self::from_millis(millis)),
             _ => Err(format!("`{text}` is longer than 30 days")),
         }
     }

@@ -7,6 +7,7 @@ mod custom;
 mod gate;
 mod number;
 mod read;
+mod units;
 mod wave;
 
 use midflight_patch::Digest;

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::policy::units;
+
 /// A factor, from `1x` to `1000x`, in hundredths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Times(u32);
@@ -85,11 +87,7 @@ impl Micros {
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, unit): &&(&str, u64)| self.0 != 0 && self.0.is_multiple_of(*unit);
-        match Self::UNITS.iter().rev().find(fits) {
-            Some((name, unit)) => write!(f, "{}{name}", self.0 / unit),
-            None => f.write_str("0us"),
-        }
+        f.write_str(&units::show(self.0, &Self::UNITS, "0us"))
     }
 }
 
@@ -98,14 +96,8 @@ impl FromStr for Micros {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no latency; write 750us, 20ms or 2s");
-        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = text[..split].parse().map_err(|_| wrong())?;
-        let (_, unit) = Self::UNITS
-            .iter()
-            .find(|(name, _)| *name == &text[split..])
-            .ok_or_else(wrong)?;
-        match number.checked_mul(*unit) {
-            Some(micros) if (1..=600_000_000).contains(&micros) => Ok(Self(micros)),
+        match units::read(text, &Self::UNITS).ok_or_else(wrong)? {
+            micros @ 1..=600_000_000 => Ok(Self(micros)),
             _ => Err(format!("`{text}` is not within 1us to 10m")),
         }
     }

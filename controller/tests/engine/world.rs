@@ -98,6 +98,7 @@ impl World {
         let answers = survey::survey(&links, &self.policy).await;
         let payload = Arc::new(Payload::from(bundle()));
         let plan = plan::plan(
+            "",
             targets,
             answers,
             &payload.manifest,

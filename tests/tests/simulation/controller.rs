@@ -236,6 +236,7 @@ impl Controller {
         let answers = survey::survey(&links, &self.policy).await;
         let payload = &bundles().patch;
         let plan = plan::plan(
+            "",
             targets,
             answers,
             &payload.manifest,
