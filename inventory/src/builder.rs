@@ -3,12 +3,12 @@
 //! Here stand the rules that do not depend on a file format: unique hosts, settings in one place, known groups, no
 //! cycles, limits, and which variable overrides which. Every refusal names the places involved.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::limits;
-use crate::model::{DEFAULT_PORT, Group, Host, Inventory, Membership, Transport, Vars};
+use crate::model::{DEFAULT_PORT, Group, Host, Inventory, Membership, Reach, Ssh, Vars};
 use crate::place::{Place, Source, Spot};
 use crate::range::Template;
 use crate::relations::{Relations, Tangle};
@@ -21,7 +21,8 @@ pub(crate) struct Settings {
     /// Parsed address and where it stands.
     pub address: Option<(Template, Spot)>,
     pub port: Option<u16>,
-    pub transport: Option<Transport>,
+    /// How the hosts are reached, and where the settings of SSH stand.
+    pub reach: (Reach, Option<Spot>),
     pub zone: Option<Arc<str>>,
     pub vars: Option<Arc<Vars>>,
 }
@@ -39,6 +40,42 @@ struct GroupDraft {
     spot: Spot,
     children: Vec<(String, Spot)>,
     vars: BTreeMap<String, (Value, Spot)>,
+    reach: ReachDraft,
+}
+
+/// How hosts are reached, as one or several files say it, with the place of each setting.
+#[derive(Default)]
+struct ReachDraft {
+    reach: Reach,
+    set: HashMap<&'static str, Spot>,
+}
+
+impl ReachDraft {
+    /// Where something is said about SSH itself.
+    fn ssh(&self) -> Option<Spot> {
+        let spot = |name| self.set.get(name).copied();
+        if self.reach.has_ssh() {
+            spot("ssh")
+        } else {
+            None
+        }
+    }
+}
+
+/// Settings that many hosts have alike, each kept once.
+#[derive(Default)]
+struct Shared(HashSet<Arc<Ssh>>);
+
+impl Shared {
+    fn intern(&mut self, ssh: Arc<Ssh>) -> Arc<Ssh> {
+        match self.0.get(&ssh) {
+            Some(known) => Arc::clone(known),
+            None => {
+                self.0.insert(Arc::clone(&ssh));
+                ssh
+            }
+        }
+    }
 }
 
 struct HostDraft {
@@ -59,6 +96,7 @@ pub(crate) struct Builder<'s> {
     /// How many hosts the entries list.
     count: u64,
     vars: BTreeMap<String, (Value, Spot)>,
+    reach: ReachDraft,
     policy: Option<(Value, Spot)>,
 }
 
@@ -73,6 +111,7 @@ impl<'s> Builder<'s> {
             entries: Vec::new(),
             count: 0,
             vars: BTreeMap::new(),
+            reach: ReachDraft::default(),
             policy: None,
         }
     }
@@ -93,6 +132,7 @@ impl<'s> Builder<'s> {
             spot,
             children: Vec::new(),
             vars: BTreeMap::new(),
+            reach: ReachDraft::default(),
         };
         self.groups.push(draft);
         self.group_index.insert(name, group);
@@ -133,6 +173,34 @@ impl<'s> Builder<'s> {
                 what: format!("the variable {}", crate::place::quoted(name)),
                 first: self.place(first),
             }),
+        }
+    }
+
+    /// Sets how the hosts of a group, or of the whole inventory, are reached; `set` names each setting and its place.
+    pub(crate) fn reach(
+        &mut self,
+        group: Option<u32>,
+        reach: &Reach,
+        set: &[(&'static str, Spot)],
+    ) -> Result<(), Error> {
+        for (name, spot) in set {
+            let draft = self.reach_of(group);
+            if let Some(first) = draft.set.insert(name, *spot) {
+                return Err(Error::DuplicateKey {
+                    at: self.place(*spot),
+                    what: format!("the setting {name}"),
+                    first: self.place(first),
+                });
+            }
+        }
+        self.reach_of(group).reach.overlay(reach);
+        Ok(())
+    }
+
+    fn reach_of(&mut self, group: Option<u32>) -> &mut ReachDraft {
+        match group {
+            Some(group) => &mut self.groups[group as usize].reach,
+            None => &mut self.reach,
         }
     }
 
@@ -296,6 +364,7 @@ impl<'s> Builder<'s> {
             });
         }
         let mut memberships: HashMap<Vec<u32>, Arc<Membership>> = HashMap::new();
+        let mut shared = Shared::default();
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for of_host in listed.chunk_by(|a, b| a.0 == b.0) {
             let index = of_host[0].0;
@@ -313,7 +382,10 @@ impl<'s> Builder<'s> {
                     let layers = std::iter::once(&top)
                         .chain(of_groups)
                         .filter(|vars| !vars.is_empty());
+                    let reach = self.reached(&all)?;
                     let membership = Arc::new(Membership {
+                        ssh: reach.ssh().map(|ssh| shared.intern(ssh)),
+                        reach,
                         layers: layers.cloned().collect(),
                         groups: all
                             .iter()
@@ -324,7 +396,7 @@ impl<'s> Builder<'s> {
                     membership
                 }
             };
-            hosts.push(self.resolve(index, membership));
+            hosts.push(self.resolve(index, membership, &mut shared)?);
         }
         let policy = self
             .policy
@@ -339,12 +411,55 @@ impl<'s> Builder<'s> {
         })
     }
 
-    fn resolve(&self, host: u32, membership: Arc<Membership>) -> Host {
+    /// How hosts in these groups are reached; `groups` are outermost first.
+    fn reached(&self, groups: &[u32]) -> Result<Reach, Error> {
+        let drafts = groups
+            .iter()
+            .map(|group| &self.groups[*group as usize].reach);
+        let mut reach = self.reach.reach.clone();
+        let mut ssh = self.reach.ssh();
+        for draft in drafts {
+            reach.overlay(&draft.reach);
+            ssh = draft.ssh().or(ssh);
+        }
+        match ssh {
+            Some(spot) if reach.transport.is_none() => Err(self.no_transport(spot)),
+            _ => Ok(reach),
+        }
+    }
+
+    /// Settings of SSH that nothing would ever use are a slip.
+    fn no_transport(&self, spot: Spot) -> Error {
+        Error::BadValue {
+            at: self.place(spot),
+            what: "the transport of hosts with ssh settings".to_owned(),
+            expected: "given, with transport: ssh",
+            found: "left out".to_owned(),
+        }
+    }
+
+    fn resolve(
+        &self,
+        host: u32,
+        membership: Arc<Membership>,
+        shared: &mut Shared,
+    ) -> Result<Host, Error> {
         let draft = &self.hosts[host as usize];
         let settings = draft
             .settings
             .and_then(|entry| self.entries[entry as usize].settings.as_ref());
-        Host {
+        let ssh = match settings.map(|settings| &settings.reach) {
+            Some((own, spot)) if own.transport.is_some() || own.has_ssh() => {
+                let mut reach = membership.reach.clone();
+                reach.overlay(own);
+                if let (Some(spot), None) = (spot, reach.transport) {
+                    return Err(self.no_transport(*spot));
+                }
+                reach.ssh().map(|ssh| shared.intern(ssh))
+            }
+            _ => membership.ssh.clone(),
+        };
+        Ok(Host {
             name: Arc::clone(&draft.name),
             address: Arc::clone(draft.address.as_ref().unwrap_or(&draft.name)),
             zone: settings.and_then(|settings| settings.zone.clone()),
@@ -353,10 +468,8 @@ impl<'s> Builder<'s> {
             port: settings
                 .and_then(|settings| settings.port)
                 .unwrap_or(DEFAULT_PORT),
-            transport: settings
-                .and_then(|settings| settings.transport)
-                .unwrap_or_default(),
-        }
+            ssh,
+        })
     }
 
     fn check_clashes(&self, listed: &[(u32, u32, u32)]) -> Result<(), Error> {

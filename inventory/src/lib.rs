@@ -23,10 +23,11 @@ mod range;
 mod relations;
 mod suggest;
 mod value;
+mod words;
 
 pub use error::Error;
 pub use fold::{fold, fold_to_string};
-pub use model::{Group, Host, Inventory, Transport};
+pub use model::{Group, Host, Inventory, Ssh, Transport};
 pub use place::Place;
 pub use range::expand;
 pub use suggest::close as close_to;

@@ -8,7 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
 
 use crate::error::Error;
 use crate::place::Place;
@@ -27,6 +28,8 @@ pub enum Transport {
     /// gRPC over mutually authenticated TLS.
     #[default]
     Grpc,
+    /// The same gRPC inside one SSH connection; [`Host::ssh`] says how it is made.
+    Ssh,
 }
 
 impl Transport {
@@ -35,7 +38,16 @@ impl Transport {
     pub fn as_str(self) -> &'static str {
         match self {
             Transport::Grpc => "grpc",
+            Transport::Ssh => "ssh",
         }
+    }
+
+    /// The transport of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Transport> {
+        [Transport::Grpc, Transport::Ssh]
+            .into_iter()
+            .find(|transport| transport.as_str() == name)
     }
 }
 
@@ -45,6 +57,26 @@ impl fmt::Display for Transport {
     }
 }
 
+/// How the SSH connection to a host is made. What is not set here is for `ssh_config` and its defaults to say.
+///
+/// The host to connect to is [`Host::address`], which is meant as an alias of `ssh_config`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct Ssh {
+    /// The user to log in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The TCP port of the SSH server, 1 to 65535; not that of the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// A private key, or the public half of one that the ssh-agent holds. A `~` in front is not yet replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_file: Option<PathBuf>,
+    /// Further arguments as after `ssh` on a command line, already split into words as a shell would.
+    #[serde(rename = "args", skip_serializing_if = "Vec::is_empty")]
+    pub common_args: Vec<String>,
+}
+
 /// The groups of a host and their variables; shared by all hosts in the same groups.
 #[derive(Debug)]
 pub(crate) struct Membership {
@@ -52,6 +84,56 @@ pub(crate) struct Membership {
     pub groups: Vec<Arc<str>>,
     /// Variables, in the order in which later ones override earlier ones.
     pub layers: Vec<Arc<Vars>>,
+    /// How these groups say their hosts are reached.
+    pub reach: Reach,
+    /// The settings of SSH that follow from that.
+    pub ssh: Option<Arc<Ssh>>,
+}
+
+/// What one place (a group, a host entry, the top of a file) says about how hosts are reached; all of it optional.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reach {
+    pub transport: Option<Transport>,
+    pub user: Option<String>,
+    pub port: Option<u16>,
+    pub identity_file: Option<PathBuf>,
+    pub args: Option<Vec<String>>,
+}
+
+impl Reach {
+    /// Takes over what a nearer place sets, each setting as a whole.
+    pub(crate) fn overlay(&mut self, nearer: &Reach) {
+        fn over<T: Clone>(slot: &mut Option<T>, nearer: &Option<T>) {
+            if nearer.is_some() {
+                slot.clone_from(nearer);
+            }
+        }
+        over(&mut self.transport, &nearer.transport);
+        over(&mut self.user, &nearer.user);
+        over(&mut self.port, &nearer.port);
+        over(&mut self.identity_file, &nearer.identity_file);
+        over(&mut self.args, &nearer.args);
+    }
+
+    /// Whether anything is said about SSH itself.
+    pub(crate) fn has_ssh(&self) -> bool {
+        self.user.is_some()
+            || self.port.is_some()
+            || self.identity_file.is_some()
+            || self.args.is_some()
+    }
+
+    /// The settings of the connection, if it is one over SSH.
+    pub(crate) fn ssh(&self) -> Option<Arc<Ssh>> {
+        (self.transport == Some(Transport::Ssh)).then(|| {
+            Arc::new(Ssh {
+                user: self.user.clone(),
+                port: self.port,
+                identity_file: self.identity_file.clone(),
+                common_args: self.args.clone().unwrap_or_default(),
+            })
+        })
+    }
 }
 
 /// One node that patches can go to.
@@ -63,7 +145,8 @@ pub struct Host {
     pub(crate) membership: Arc<Membership>,
     pub(crate) vars: Option<Arc<Vars>>,
     pub(crate) port: u16,
-    pub(crate) transport: Transport,
+    /// Present if and only if the transport is SSH; shared by hosts with the same settings.
+    pub(crate) ssh: Option<Arc<Ssh>>,
 }
 
 impl Host {
@@ -73,13 +156,15 @@ impl Host {
         &self.name
     }
 
-    /// A DNS name or an IP address (IPv6 without brackets); the name if the entry gives no address.
+    /// A DNS name or an IP address (IPv6 without brackets); the name if the entry gives no address. With
+    /// [`Transport::Ssh`] this is what `ssh` would be given as the host, so that `ssh_config` applies to it.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The TCP port of the agent; [`DEFAULT_PORT`] if the entry gives none.
+    /// The TCP port of the agent; [`DEFAULT_PORT`] if the entry gives none. With [`Transport::Ssh`] it is the port that
+    /// the agent listens on at the node itself; the port of the SSH server is in [`ssh`](Self::ssh).
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -88,7 +173,16 @@ impl Host {
     /// How the agent is reached.
     #[must_use]
     pub fn transport(&self) -> Transport {
-        self.transport
+        match self.ssh {
+            Some(_) => Transport::Ssh,
+            None => Transport::Grpc,
+        }
+    }
+
+    /// How the SSH connection is made; `None` unless the transport is [`Transport::Ssh`].
+    #[must_use]
+    pub fn ssh(&self) -> Option<&Ssh> {
+        self.ssh.as_deref()
     }
 
     /// The failure domain, for waves that spread over zones.
@@ -127,11 +221,15 @@ impl Host {
 
 impl Serialize for Host {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut host = serializer.serialize_struct("Host", 7)?;
+        let mut host = serializer.serialize_struct("Host", 8)?;
         host.serialize_field("name", self.name())?;
         host.serialize_field("address", self.address())?;
         host.serialize_field("port", &self.port)?;
-        host.serialize_field("transport", self.transport.as_str())?;
+        host.serialize_field("transport", self.transport().as_str())?;
+        match self.ssh() {
+            Some(ssh) => host.serialize_field("ssh", ssh)?,
+            None => host.skip_field("ssh")?,
+        }
         host.serialize_field("zone", &self.zone())?;
         host.serialize_field("groups", &self.groups().collect::<Vec<_>>())?;
         host.serialize_field("vars", &self.vars())?;

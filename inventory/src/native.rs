@@ -13,10 +13,11 @@ use crate::builder::{Builder, Settings};
 use crate::document::{self, Key, Kind, Node};
 use crate::error::Error;
 use crate::limits;
-use crate::model::{Inventory, Transport};
+use crate::model::{Inventory, Reach, Transport};
 use crate::place::{Pos, Source, Spot, quoted};
 use crate::range::{Part, Template};
 use crate::value::Value;
+use crate::words;
 
 /// Reads files, bounded together by [`limits::FILE_BYTES`].
 pub(crate) fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
@@ -124,8 +125,9 @@ impl Reader<'_, '_> {
         if matches!(root.kind, Kind::Null) {
             return Ok(());
         }
-        let [vars, groups, policy] =
-            self.fields(root, "an inventory", ["vars", "groups", "policy"])?;
+        let known = ["vars", "transport", "ssh", "groups", "policy"];
+        let [vars, transport, ssh, groups, policy] = self.fields(root, "an inventory", known)?;
+        self.reach_of(None, "all hosts", transport, ssh)?;
         if let Some((_, vars)) = vars {
             self.vars(None, vars)?;
         }
@@ -154,8 +156,9 @@ impl Reader<'_, '_> {
         if matches!(body.kind, Kind::Null) {
             return Ok(());
         }
-        let [hosts, children, vars] =
-            self.fields(body, "a group", ["hosts", "children", "vars"])?;
+        let known = ["hosts", "children", "vars", "transport", "ssh"];
+        let [hosts, children, vars, transport, ssh] = self.fields(body, "a group", known)?;
+        self.reach_of(Some(group), name, transport, ssh)?;
         if let Some((_, hosts)) = hosts {
             let what = || format!("the hosts of {name}");
             // Not `entries`: a host that is listed twice has an error of its own.
@@ -203,34 +206,18 @@ impl Reader<'_, '_> {
     }
 
     fn settings(&mut self, host: &str, body: &Node<'_>) -> Result<Settings, Error> {
-        let known = ["address", "port", "transport", "zone", "vars"];
-        let [address, port, transport, zone, vars] = self.fields(body, "a host", known)?;
+        let known = ["address", "port", "transport", "ssh", "zone", "vars"];
+        let [address, port, transport, ssh, zone, vars] = self.fields(body, "a host", known)?;
         let mut settings = Settings::default();
         if let Some((_, node)) = address {
             let text = self.text(node, || format!("the address of {host}"))?;
             settings.address = Some((self.check_address(text, node.pos)?, self.spot(node.pos)));
         }
         if let Some((_, node)) = port {
-            let number = if let Kind::Int(number) = node.kind {
-                u16::try_from(number).ok()
-            } else {
-                None
-            };
-            let Some(number) = number.filter(|number| *number > 0) else {
-                return Err(self.bad(
-                    node,
-                    format!("the port of {host}"),
-                    "a number from 1 to 65535",
-                ));
-            };
-            settings.port = Some(number);
+            settings.port = Some(self.port(node, || format!("the port of {host}"))?);
         }
-        if let Some((_, node)) = transport {
-            settings.transport = match &node.kind {
-                Kind::Text(text) if *text == Transport::Grpc.as_str() => Some(Transport::Grpc),
-                _ => return Err(self.bad(node, format!("the transport of {host}"), "grpc")),
-            };
-        }
+        let reach = self.reach(host, transport, ssh)?;
+        settings.reach = (reach, ssh.map(|(key, _)| self.spot(key.pos)));
         if let Some((_, node)) = zone {
             let what = || format!("the zone of {host}");
             let zone = self.text(node, what)?;
@@ -247,6 +234,91 @@ impl Reader<'_, '_> {
             settings.vars = Some(Arc::new(own));
         }
         Ok(settings)
+    }
+
+    /// What a group, or the top of the file, says about how its hosts are reached.
+    fn reach_of(
+        &mut self,
+        group: Option<u32>,
+        what: &str,
+        transport: Option<Entry<'_, '_>>,
+        ssh: Option<Entry<'_, '_>>,
+    ) -> Result<(), Error> {
+        let reach = self.reach(what, transport, ssh)?;
+        let set: Vec<(&'static str, Spot)> = [("transport", transport), ("ssh", ssh)]
+            .into_iter()
+            .filter_map(|(name, entry)| Some((name, self.spot(entry?.0.pos))))
+            .collect();
+        self.builder.reach(group, &reach, &set)
+    }
+
+    fn reach(
+        &self,
+        what: &str,
+        transport: Option<Entry<'_, '_>>,
+        ssh: Option<Entry<'_, '_>>,
+    ) -> Result<Reach, Error> {
+        let mut reach = Reach::default();
+        if let Some((_, node)) = transport {
+            let named = match &node.kind {
+                Kind::Text(text) => Transport::named(text),
+                _ => None,
+            };
+            let Some(named) = named else {
+                return Err(self.bad(node, format!("the transport of {what}"), "grpc or ssh"));
+            };
+            reach.transport = Some(named);
+        }
+        let Some((_, ssh)) = ssh else {
+            return Ok(reach);
+        };
+        let known = ["user", "port", "identity_file", "args"];
+        let [user, port, identity_file, args] = self.fields(ssh, "ssh", known)?;
+        if let Some((_, node)) = user {
+            let user = self.text(node, || format!("the ssh user of {what}"))?;
+            reach.user = Some(user.to_owned());
+        }
+        if let Some((_, node)) = port {
+            reach.port = Some(self.port(node, || format!("the ssh port of {what}"))?);
+        }
+        if let Some((_, node)) = identity_file {
+            let file = self.text(node, || format!("the ssh identity_file of {what}"))?;
+            reach.identity_file = Some(file.into());
+        }
+        if let Some((_, node)) = args {
+            reach.args = Some(self.args(node, || format!("the ssh args of {what}"))?);
+        }
+        Ok(reach)
+    }
+
+    /// Arguments: a text that is split as a shell would, or a list of them as they are.
+    fn args(&self, node: &Node<'_>, what: impl Fn() -> String) -> Result<Vec<String>, Error> {
+        match &node.kind {
+            Kind::List(items) => items
+                .iter()
+                .map(|item| Ok(self.text(item, &what)?.to_owned()))
+                .collect(),
+            Kind::Text(text) => {
+                let words = words::split(text, false).map_err(|flaw| Error::BadValue {
+                    at: self.source.place_in(node.pos, text, flaw.offset),
+                    what: what(),
+                    expected: "quoted as a shell has it",
+                    found: flaw.reason,
+                })?;
+                Ok(words.into_iter().map(|word| word.text).collect())
+            }
+            _ => Err(self.bad(node, what(), "text, or a list of texts")),
+        }
+    }
+
+    fn port(&self, node: &Node<'_>, what: impl Fn() -> String) -> Result<u16, Error> {
+        let number = match node.kind {
+            Kind::Int(number) => u16::try_from(number).ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| *number > 0)
+            .ok_or_else(|| self.bad(node, what(), "a number from 1 to 65535"))
     }
 
     fn vars(&mut self, group: Option<u32>, node: &Node<'_>) -> Result<(), Error> {

@@ -143,7 +143,7 @@ fn unknown_keys_are_refused_where_they_stand() {
     assert_eq!(
         error.to_string(),
         "inv.yaml:4:20: unknown key \"adress\" in a host\n 4 |       a: {zone: z, adress: b}\n   |                    ^\n \
-         known keys here: address, port, transport, zone, vars"
+         known keys here: address, port, transport, ssh, zone, vars"
     );
 }
 
@@ -188,8 +188,8 @@ fn values_of_another_kind_are_refused_where_they_stand() {
     assert_eq!(host("port: 65536"), format!("{port} 65536"));
     assert_eq!(host("port: '80'"), format!("{port} \"80\""));
     assert_eq!(
-        host("transport: ssh"),
-        "MF0107 inv.yaml:1:37: the transport of host a must be grpc, not \"ssh\""
+        host("transport: telnet"),
+        "MF0107 inv.yaml:1:37: the transport of host a must be grpc or ssh, not \"telnet\""
     );
     assert_eq!(
         host("zone: 1"),
