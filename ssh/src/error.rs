@@ -1,0 +1,147 @@
+//! The errors of this crate, each with a stable code that `docs/errors/ssh.md` lists.
+//!
+//! `Display` says what failed, where, and what to do next; it never repeats the source: whoever reports an error prints
+//! the chain. Codes 0601 to 0629 are about configuration, 0630 to 0649 about host keys, 0650 to 0669 about connecting
+//! and authenticating, 0670 and above about what runs over a connection.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A line of a file, or of the command line.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The file as it was opened; `command line` for options of a [`Destination`](crate::Destination).
+    pub file: Arc<Path>,
+    /// The line, from 1; 0 for the command line, which has none.
+    pub line: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.file.display()),
+            line => write!(f, "{}:{line}", self.file.display()),
+        }
+    }
+}
+
+/// Why there is no connection, or no answer over one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("{} cannot be read; check the path and its permissions", path.display())]
+    Read {
+        /// The path as opened.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Files are larger, more or nested deeper than [`limits`](crate::limits) allow. No more than that was read.
+    #[error("{}: {what}; split it, or take out what is not needed", path.display())]
+    TooLarge {
+        /// The file that went over the limit.
+        path: PathBuf,
+        /// Which limit.
+        what: String,
+    },
+    /// A configuration file belongs to another user, or others may write to it.
+    #[error("{} is not safe to read: {why}; correct it with chmod go-w and chown", path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its owner or its mode.
+        why: String,
+    },
+    /// A line cannot be understood.
+    #[error("{at}: {why}; see ssh_config(5)")]
+    Syntax {
+        /// The line.
+        at: Place,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A keyword that neither OpenSSH nor Midflight knows.
+    #[error("{at}: unknown keyword {keyword}; correct it, or name it in IgnoreUnknown")]
+    UnknownKeyword {
+        /// The line.
+        at: Place,
+        /// The keyword as written.
+        keyword: String,
+    },
+    /// A keyword whose value is outside what it takes.
+    #[error("{at}: {keyword} cannot be {value:?}; it takes {expected}")]
+    BadValue {
+        /// The line.
+        at: Place,
+        /// The keyword as OpenSSH writes it.
+        keyword: &'static str,
+        /// The value.
+        value: String,
+        /// What would have been right.
+        expected: String,
+    },
+    /// A keyword or value that OpenSSH follows and Midflight does not.
+    #[error("{at}: {what} is not supported: {why}")]
+    Unsupported {
+        /// The line.
+        at: Place,
+        /// The keyword, with its value where only that value is not supported.
+        what: String,
+        /// Why, and what to write instead.
+        why: &'static str,
+    },
+    /// An option of a destination that Midflight does not take.
+    #[error("option {option} of {host}: {why}")]
+    BadOption {
+        /// The destination.
+        host: String,
+        /// The option.
+        option: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A token or environment variable cannot be expanded.
+    #[error("{at}: {keyword} {value:?}: {why}")]
+    Expand {
+        /// The line.
+        at: Place,
+        /// The keyword.
+        keyword: &'static str,
+        /// The value as written.
+        value: String,
+        /// Which token or variable, and why.
+        why: String,
+    },
+    /// The command of a `Match exec` could not be run, or did not end in time.
+    #[error("{at}: Match exec {command:?} {why}")]
+    MatchExec {
+        /// The line.
+        at: Place,
+        /// The command, expanded.
+        command: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+impl Error {
+    /// The stable code, `MF06xx`, under which `docs/errors/ssh.md` lists this error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Read { .. } => "MF0601",
+            Error::TooLarge { .. } => "MF0602",
+            Error::Permissions { .. } => "MF0603",
+            Error::Syntax { .. } => "MF0604",
+            Error::UnknownKeyword { .. } => "MF0605",
+            Error::BadValue { .. } => "MF0606",
+            Error::Unsupported { .. } => "MF0607",
+            Error::BadOption { .. } => "MF0608",
+            Error::Expand { .. } => "MF0609",
+            Error::MatchExec { .. } => "MF0610",
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! SSH connections as `ssh` would make them, without a terminal and without a process for each.
+//!
+//! It promises that what `ssh_config` and `known_hosts` say is followed as OpenSSH follows it, or refused by name; that
+//! a host key which is not the one on record never goes unnoticed; and that no file, however hostile, costs more than
+//! [`limits`] allow. It asks nobody anything: a question that `ssh` would put on a terminal is an error here. It knows
+//! nothing of inventories, gRPC or rollouts.
+//!
+//! Read in this order: [`Destination`] (what a caller asks for), [`config`] (what `ssh_config` makes of it, a
+//! [`Resolved`]).
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod destination;
+mod error;
+pub mod limits;
+
+pub use config::Resolved;
+pub use destination::Destination;
+pub use error::{Error, Place};
