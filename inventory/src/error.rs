@@ -187,12 +187,30 @@ pub enum Error {
         reason: String,
     },
     /// A pattern cannot be understood.
-    #[error("{}", Report(at, format_args!("bad pattern: {reason}"), "write terms joined by ':' or ',', each a name, a range, a glob, ~regex, @file or all, with & or ! before it to intersect or exclude"))]
+    #[error("{}", Report(at, format_args!("bad pattern: {reason}"), "write terms joined by ':' or ',', each a name, a range, a node set, a glob, ~regex, group[0:20], @file or all, with & or ! before it to intersect or exclude"))]
     BadPattern {
         /// The term.
         at: Box<Place>,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// A term of a pattern means one thing to Ansible and another as names, or as a group and as a file.
+    #[error("{}", Report(at, format_args!("{} can be read in two ways", quoted(term)), readings))]
+    Ambiguous {
+        /// The term.
+        at: Box<Place>,
+        /// The term's text.
+        term: String,
+        /// How to write each of the two.
+        readings: String,
+    },
+    /// A node set is malformed.
+    #[error("{}", Report(at, format_args!("bad node set: {reason}"), "write names such as node[001-500,600] or n[0-10/2]c[1-3], joined by ',' '!' '&' or '^'"))]
+    BadNodeSet {
+        /// The bracket, or the place where a name is missing.
+        at: Box<Place>,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A term of a pattern, or a line of a list file, matches nothing.
     #[error("{}", Report(at, format_args!("nothing in the inventory matches {}", quoted(term)), &did_you_mean(close, "list what there is with: midflight inventory graph")))]
@@ -253,6 +271,8 @@ impl Error {
             Error::NoMatch { .. } => "MF0120",
             Error::BadRegex { .. } => "MF0121",
             Error::ReadList { .. } => "MF0122",
+            Error::Ambiguous { .. } => "MF0141",
+            Error::BadNodeSet { .. } => "MF0142",
         }
     }
 
@@ -280,6 +300,8 @@ impl Error {
             | Error::BadPattern { at, .. }
             | Error::NoMatch { at, .. }
             | Error::BadRegex { at, .. }
+            | Error::Ambiguous { at, .. }
+            | Error::BadNodeSet { at, .. }
             | Error::ReadList { at, .. } => Some(at),
         }
     }

@@ -1,6 +1,6 @@
-//! Many names as few: `web001.eu`, `web002.eu`, … become `web[001:500].eu`.
+//! Many names as few: `web001.eu`, `web002.eu`, … become `web[001:500].eu`, or the node set `web[001-500].eu`.
 //!
-//! The result is in the syntax that inventories and patterns read, so folded output can be pasted back; zero padding is
+//! The result is in a syntax that inventories and patterns read, so folded output can be pasted back; zero padding is
 //! kept, and [`expand`](crate::expand) gives the same set of names again. Folding is linear in the number of names but
 //! for sorting the numbers of names that differ in nothing else. It looks at no inventory.
 
@@ -17,6 +17,15 @@ struct Item {
     text: String,
 }
 
+/// How folded numbers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notation {
+    /// `n[1:3],n7`
+    Ranges,
+    /// `n[1-3,7]`
+    NodeSet,
+}
+
 /// Folds names into ranges. Duplicates count once; the ranges stand in the order of their earliest name.
 ///
 /// Every run of digits in a name is tried, so that two dimensions fold too: `rack[1:2]-node[01:20]`. A name that holds
@@ -26,12 +35,31 @@ where
     I: IntoIterator,
     I::Item: AsRef<str>,
 {
+    fold_as(Notation::Ranges, names)
+}
+
+/// Folds names into one node set as ClusterShell writes them: `node[001-500,600],login`. It is shorter than [`fold_to_string`]
+/// where numbers have gaps, and a pattern cannot take it for anything else.
+pub fn fold_nodes<I>(names: I) -> String
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    fold_as(Notation::NodeSet, names).join(",")
+}
+
+fn fold_as<I>(notation: Notation, names: I) -> Vec<String>
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
     let names: Vec<I::Item> = names.into_iter().collect();
     let mut seen = HashSet::with_capacity(names.len());
     let (mut items, mut foreign) = (Vec::with_capacity(names.len()), Vec::new());
     for (first, text) in names.iter().map(AsRef::as_ref).enumerate() {
         if seen.insert(text) {
-            let is_foreign = text.contains(['[', ']', ',']);
+            let is_foreign =
+                text.contains(['[', ']', ',', '!', '&', '^']) || text.contains(char::is_whitespace);
             let list = if is_foreign { &mut foreign } else { &mut items };
             list.push(Item {
                 first,
@@ -41,7 +69,7 @@ where
     }
     drop(seen);
     for field in 0..FIELDS {
-        items = fold_field(items, field);
+        items = fold_field(items, field, notation);
     }
     items.append(&mut foreign);
     items.sort_unstable_by_key(|item| item.first);
@@ -67,7 +95,7 @@ struct Group {
 }
 
 /// Folds over the digit run that is the `field`-th from the end.
-fn fold_field(items: Vec<Item>, field: usize) -> Vec<Item> {
+fn fold_field(items: Vec<Item>, field: usize, notation: Notation) -> Vec<Item> {
     let runs: Vec<_> = items.iter().map(|item| digits(&item.text, field)).collect();
     let tried = runs.iter().flatten().count();
     if tried < 2 {
@@ -105,11 +133,25 @@ fn fold_field(items: Vec<Item>, field: usize) -> Vec<Item> {
                 group.plain.insert(number, item.first);
             }
         }
-        for (range, first) in group.ranges() {
-            folded.push(Item {
-                first,
-                text: format!("{before}{range}{after}"),
-            });
+        let mut ranges = group.ranges();
+        let mut push = |first, range: &str| {
+            let text = format!("{before}{range}{after}");
+            folded.push(Item { first, text });
+        };
+        match notation {
+            Notation::Ranges => ranges
+                .iter()
+                .for_each(|range| push(range.at, &range.as_range())),
+            Notation::NodeSet => {
+                let first = ranges
+                    .iter()
+                    .map(|range| range.at)
+                    .min()
+                    .unwrap_or_default();
+                ranges.sort_by_key(Range::rank);
+                let all: Vec<String> = ranges.iter().map(Range::as_stretch).collect();
+                push(first, &format!("[{}]", all.join(",")));
+            }
         }
     }
     let mut next: Vec<Item> = items
@@ -123,8 +165,46 @@ fn fold_field(items: Vec<Item>, field: usize) -> Vec<Item> {
     next
 }
 
+/// Consecutive numbers, and where the earliest of them stood among the names given.
+struct Range {
+    start: u64,
+    end: u64,
+    width: usize,
+    at: usize,
+}
+
+impl Range {
+    /// Digits of the first number, then its value: the order in which `nodeset` writes them.
+    fn rank(&self) -> (usize, u64) {
+        let digits = self.start.checked_ilog10().unwrap_or(0) as usize + 1;
+        (digits.max(self.width), self.start)
+    }
+
+    fn as_range(&self) -> String {
+        let Range {
+            start, end, width, ..
+        } = self;
+        if start == end {
+            format!("{start:0width$}")
+        } else {
+            format!("[{start:0width$}:{end:0width$}]")
+        }
+    }
+
+    fn as_stretch(&self) -> String {
+        let Range {
+            start, end, width, ..
+        } = self;
+        if start == end {
+            format!("{start:0width$}")
+        } else {
+            format!("{start:0width$}-{end:0width$}")
+        }
+    }
+}
+
 impl Group {
-    fn ranges(mut self) -> Vec<(String, usize)> {
+    fn ranges(mut self) -> Vec<Range> {
         let mut ranges = Vec::new();
         for (width, mut numbers) in std::mem::take(&mut self.padded) {
             // 098 and 099 are followed by 100, which has no leading zero: it is theirs rather than the plain numbers'.
@@ -146,23 +226,23 @@ impl Group {
     }
 }
 
-/// Writes the runs of consecutive numbers, each with the earliest position in it.
-fn runs(numbers: &BTreeMap<u64, usize>, width: usize, ranges: &mut Vec<(String, usize)>) {
+/// The runs of consecutive numbers, each with the earliest position in it.
+fn runs(numbers: &BTreeMap<u64, usize>, width: usize, ranges: &mut Vec<Range>) {
     let mut numbers = numbers.iter().peekable();
     while let Some((&start, &position)) = numbers.next() {
-        let (mut end, mut first) = (start, position);
+        let (mut end, mut at) = (start, position);
         while let Some(&(&next, &position)) = numbers.peek()
             && next == end + 1
         {
-            (end, first) = (next, first.min(position));
+            (end, at) = (next, at.min(position));
             numbers.next();
         }
-        let text = if start == end {
-            format!("{start:0width$}")
-        } else {
-            format!("[{start:0width$}:{end:0width$}]")
-        };
-        ranges.push((text, first));
+        ranges.push(Range {
+            start,
+            end,
+            width,
+            at,
+        });
     }
 }
 
@@ -231,6 +311,16 @@ mod tests {
         assert_eq!(folded("web1.eu-1 web2.eu-1 web3.eu-1"), "web[1:3].eu-1");
         assert_eq!(folded("r1-n01 r1-n02 r2-n01 r2-n02"), "r[1:2]-n[01:02]");
         assert_eq!(folded("r1-n01 r1-n02 r2-n01"), "r1-n[01:02],r2-n01");
+    }
+
+    #[test]
+    fn a_node_set_takes_gaps_and_widths_into_one_bracket() {
+        let folded = |names: &str| fold_nodes(names.split(' '));
+        assert_eq!(folded("node001 node7 node003 node002"), "node[7,001-003]");
+        assert_eq!(folded("n098 n099 n100 n102 login"), "n[098-100,102],login");
+        assert_eq!(folded("n1c1 n1c3 n2c1 n2c3"), "n[1-2]c[1,3]");
+        assert_eq!(folded("db4 web1 db1 db2"), "db[1-2,4],web1");
+        assert_eq!(folded("a"), "a");
     }
 
     #[test]

@@ -10,13 +10,16 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod chosen;
 mod document;
 mod error;
+mod expand;
 mod fold;
 mod graph;
 pub mod limits;
 pub mod model;
 mod native;
+mod nodeset;
 mod pattern;
 mod place;
 mod range;
@@ -26,9 +29,10 @@ mod value;
 mod words;
 
 pub use error::Error;
-pub use fold::{fold, fold_to_string};
+pub use expand::expand;
+pub use fold::{fold, fold_nodes, fold_to_string};
 pub use model::{Group, Host, Inventory, Ssh, Transport};
+pub use pattern::narrow;
 pub use place::Place;
-pub use range::expand;
 pub use suggest::close as close_to;
 pub use value::Value;

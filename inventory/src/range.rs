@@ -4,10 +4,6 @@
 //! one, so that limits cost no memory. The last range varies fastest, as digits do. It knows nothing of hosts: which
 //! characters a name may have is for others to say.
 
-use crate::error::Error;
-use crate::limits;
-use crate::place::{Pos, Source};
-
 /// Digits that a number in a range may have; they fit 64 bits.
 const DIGITS: usize = 18;
 
@@ -31,6 +27,41 @@ pub(crate) enum Part {
     },
     /// Letters of one case.
     Letters { first: u8, last: u8, step: u64 },
+    /// The stretches of a node set's bracket, one after another.
+    Set(Set),
+}
+
+/// Several stretches that stand in one bracket: `[001-500,600]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Set {
+    parts: Vec<Part>,
+    /// How many names the stretches up to and with each one have, so that a name is found without walking all of them.
+    ends: Vec<u64>,
+}
+
+impl Set {
+    pub(crate) fn new(parts: Vec<Part>) -> Set {
+        let ends = parts.iter().scan(0u64, |sum, part| {
+            *sum = sum.saturating_add(part.count());
+            Some(*sum)
+        });
+        Set {
+            ends: ends.collect(),
+            parts,
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn write(&self, index: u64, name: &mut String) {
+        let at = self.ends.partition_point(|end| *end <= index);
+        let before = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        if let Some(part) = self.parts.get(at) {
+            part.write(index - before, name);
+        }
+    }
 }
 
 /// What is wrong with a range, and where in the text, in characters.
@@ -48,6 +79,7 @@ impl Part {
                 first, last, step, ..
             } => (last - first) / step + 1,
             Part::Letters { first, last, step } => u64::from(last - first) / step + 1,
+            Part::Set(set) => set.count(),
         }
     }
 
@@ -58,6 +90,7 @@ impl Part {
                 (last.checked_ilog10().unwrap_or(0) as usize + 1).max(*width)
             }
             Part::Letters { .. } => 1,
+            Part::Set(set) => set.parts.iter().map(Part::longest).max().unwrap_or(0),
         }
     }
 
@@ -75,6 +108,7 @@ impl Part {
             Part::Letters { first, step, .. } => {
                 name.push(char::from(first.wrapping_add((index * step) as u8)))
             }
+            Part::Set(set) => set.write(index, name),
         }
     }
 }
@@ -82,6 +116,14 @@ impl Part {
 impl Template {
     /// Parses a name. A text without brackets is a template of one name.
     pub(crate) fn parse(text: &str) -> Result<Template, Flaw> {
+        Template::parse_with(text, |inside, _| range(inside))
+    }
+
+    /// Parses a name whose brackets `bracket` reads; it gets what stands between them, and the text before since the last one.
+    pub(crate) fn parse_with(
+        text: &str,
+        bracket_of: impl Fn(&str, &str) -> Result<Part, String>,
+    ) -> Result<Template, Flaw> {
         let mut parts = Vec::new();
         let mut rest = text;
         let mut offset = 0;
@@ -104,7 +146,8 @@ impl Template {
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
-            parts.push(range(&inside[..close]).map_err(|reason| Flaw { offset, reason })?);
+            let part = bracket_of(&inside[..close], before);
+            parts.push(part.map_err(|reason| Flaw { offset, reason })?);
             offset += 2 + inside[..close].chars().count();
             rest = &inside[close + 1..];
         }
@@ -178,6 +221,11 @@ fn range(inside: &str) -> Result<Part, String> {
             step,
         });
     }
+    numbers(first, last, step)
+}
+
+/// The numbers from one end to the other, padded as both are written.
+pub(crate) fn numbers(first: &str, last: &str, step: u64) -> Result<Part, String> {
     let (low, high) = (number(first)?, number(last)?);
     if high < low {
         return Err(format!("it ends ({last}) before it begins ({first})"));
@@ -195,7 +243,7 @@ fn range(inside: &str) -> Result<Part, String> {
     })
 }
 
-fn number(digits: &str) -> Result<u64, String> {
+pub(crate) fn number(digits: &str) -> Result<u64, String> {
     if digits.is_empty() {
         return Err("a field is empty".to_owned());
     }
@@ -220,73 +268,10 @@ fn shown(text: &str) -> String {
     crate::place::quoted(text)
 }
 
-/// Expands names with ranges, joined by `,` outside brackets: the reverse of [`fold_to_string`](crate::fold_to_string).
-///
-/// Empty text expands to no name. No characters are refused but misplaced brackets; this does not look at any inventory.
-///
-/// # Errors
-///
-/// [`Error::BadRange`] and [`Error::TooManyHosts`] ([`limits::RANGE_HOSTS`] names in all), [`Error::BadName`] for a
-/// name longer than [`limits::NAME_LENGTH`].
-pub fn expand(text: &str) -> Result<Vec<String>, Error> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut names = Vec::new();
-    for (offset, item) in split(text, &[',']) {
-        let place = |more: usize| {
-            let column = u32::try_from(offset + more + 1).unwrap_or(u32::MAX);
-            Source::new("range", text).place(Pos { line: 1, column })
-        };
-        let template = Template::parse(item).map_err(|flaw| Error::BadRange {
-            at: place(flaw.offset),
-            reason: flaw.reason,
-        })?;
-        let count = template.count().saturating_add(names.len() as u64);
-        if count > limits::RANGE_HOSTS {
-            return Err(Error::TooManyHosts {
-                at: place(0),
-                count,
-                limit: limits::RANGE_HOSTS,
-                within: "a range",
-            });
-        }
-        if template.longest() > limits::NAME_LENGTH {
-            return Err(Error::BadName {
-                at: place(0),
-                what: "name",
-                name: item.to_owned(),
-                reason: "it is longer than 253 characters",
-                next: "shorten it",
-            });
-        }
-        names.extend(template.names());
-    }
-    Ok(names)
-}
-
-/// Splits at any of `separators` outside brackets; each item with its offset in characters.
-pub(crate) fn split<'a>(text: &'a str, separators: &[char]) -> Vec<(usize, &'a str)> {
-    let mut items = Vec::new();
-    let (mut start, mut start_chars, mut inside) = (0, 0, false);
-    for (chars, (at, c)) in text.char_indices().enumerate() {
-        match c {
-            '[' => inside = true,
-            ']' => inside = false,
-            _ if !inside && separators.contains(&c) => {
-                items.push((start_chars, &text[start..at]));
-                (start, start_chars) = (at + c.len_utf8(), chars + 1);
-            }
-            _ => {}
-        }
-    }
-    items.push((start_chars, &text[start..]));
-    items
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expand::expand;
 
     fn names(text: &str) -> Vec<String> {
         expand(text).expect("a good range")

@@ -1,0 +1,85 @@
+//! The hosts of groups in the order in which a subscript such as `web[0]` counts them: as Ansible's `get_hosts` does.
+//!
+//! First the hosts listed at the group itself, in the order of the files, then those of its children, then those of their
+//! children; each host once. What is listed at no group of its own stands first in `all`.
+
+use crate::model::{Group, Inventory};
+
+/// Hosts in the order in which they were taken, each once.
+pub(super) struct Members<'a> {
+    inventory: &'a Inventory,
+    has: Vec<bool>,
+    walked: Vec<bool>,
+    hosts: Vec<u32>,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn none(inventory: &'a Inventory) -> Self {
+        Members {
+            inventory,
+            has: vec![false; inventory.hosts.len()],
+            walked: vec![false; inventory.groups.len()],
+            hosts: Vec::new(),
+        }
+    }
+
+    /// The members of a group, level by level.
+    pub(super) fn of(inventory: &'a Inventory, group: u32) -> Vec<u32> {
+        let mut members = Members::none(inventory);
+        members.levels(vec![group]);
+        members.hosts
+    }
+
+    /// Every host, level by level from the groups that no other contains.
+    pub(super) fn of_all(inventory: &'a Inventory) -> Vec<u32> {
+        let mut is_child = vec![false; inventory.groups.len()];
+        let mut is_listed = vec![false; inventory.hosts.len()];
+        for group in &inventory.groups {
+            group
+                .children
+                .iter()
+                .for_each(|child| is_child[*child as usize] = true);
+            group
+                .hosts
+                .iter()
+                .for_each(|host| is_listed[*host as usize] = true);
+        }
+        let mut members = Members::none(inventory);
+        for host in (0u32..)
+            .zip(&is_listed)
+            .filter_map(|(host, listed)| (!listed).then_some(host))
+        {
+            members.host(host);
+        }
+        let tops = (0u32..)
+            .zip(&is_child)
+            .filter_map(|(group, child)| (!child).then_some(group));
+        members.levels(tops.collect());
+        members.hosts
+    }
+
+    /// Takes a host, unless it was taken before.
+    pub(super) fn host(&mut self, host: u32) {
+        if !std::mem::replace(&mut self.has[host as usize], true) {
+            self.hosts.push(host);
+        }
+    }
+
+    /// Takes the groups of a level and all below them. What was walked before has no host that is not taken yet.
+    pub(super) fn levels(&mut self, mut level: Vec<u32>) {
+        while !level.is_empty() {
+            level.retain(|group| !std::mem::replace(&mut self.walked[*group as usize], true));
+            let mut next = Vec::new();
+            for group in &level {
+                let group: &Group = &self.inventory.groups[*group as usize];
+                group.hosts.iter().for_each(|host| self.host(*host));
+                next.extend(&group.children);
+            }
+            level = next;
+        }
+    }
+
+    pub(super) fn into_hosts(self) -> Vec<u32> {
+        self.hosts
+    }
+}
