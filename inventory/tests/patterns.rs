@@ -45,8 +45,8 @@ fn globs_and_regular_expressions_match_groups_and_hosts() {
     assert_eq!(select("ca*"), "web[3-4],c[1-2]n[1-3]");
     assert_eq!(select("rack?"), "web[1-2],db[01-02]");
     assert_eq!(select("w*[!0-9]"), select("web"));
-    assert_eq!(select("db0[24]"), "db[02,04]");
-    assert_eq!(select("rack[12]*:!db0[!1]"), "web[1-2],db01");
+    assert_eq!(select("db0[!135]"), "db[02,04]");
+    assert_eq!(select("rack[1-2]*:!db0[!1]"), "web[1-2],db01");
     assert_eq!(select("~rack[12]:&~web"), "web[1-2]");
     assert_eq!(select("~(ca|x){1,2}che:!c1*"), "web[3-4],c2n[1-3]");
     assert_eq!(select("web[1-3]:!web[!1-2]"), "web[1-2]");
@@ -132,7 +132,7 @@ fn node_sets_are_terms_and_their_operators_apply_from_left_to_right() {
     assert_eq!(select("@rack[1-2]"), "web[1-2],db[01-02]");
     assert_eq!(select("@*!@web"), "db[01-05],c[1-2]n[1-3]");
     assert_eq!(select("@web!web[1-10],web4"), "web[4,11-12]");
-    assert_eq!(select("web,db!@cache!db0[2-9]&@rack1"), "web1,db01");
+    assert_eq!(select("web,db!@cache!db0[2-5]&@rack1"), "web1,db01");
     assert_eq!(select("web[1-4]^web[3-6]"), "web[1-2,5-6]");
     assert_eq!(select("c[1-2]n3 & @cache , db01"), "db01,c[1-2]n3");
 }

@@ -152,6 +152,14 @@ fn a_term_that_matches_nothing_is_named_with_what_is_close() {
     );
     assert_eq!(
         refused("db[49:52]"),
+        "MF0141 pattern:1:1: \"db[49:52]\" can be read in two ways"
+    );
+    assert_eq!(
+        refused("db[049:052]"),
+        "MF0120 pattern:1:1: nothing in the inventory matches \"db049\""
+    );
+    assert_eq!(
+        refused("db[49-52]"),
         "MF0120 pattern:1:1: nothing in the inventory matches \"db51\""
     );
     assert_eq!(
@@ -188,7 +196,7 @@ fn a_bad_pattern_is_pointed_at() {
     );
     assert_eq!(
         refused("@"),
-        "MF0119 pattern:1:1: bad pattern: no file name follows the '@'"
+        "MF0119 pattern:1:1: bad pattern: no name follows the '@'"
     );
     assert_eq!(
         refused("web[1:3]*"),

@@ -48,10 +48,8 @@ impl Subscript {
     pub(super) fn as_names(self, base: &str) -> Option<String> {
         match self {
             Subscript::One(number) => Some(format!("{base}{number}")),
-            Subscript::Span(first, last) if first <= last => {
-                Some(format!("{base}[{first}-{last}]"))
-            }
-            Subscript::Span(..) | Subscript::FromEnd(_) | Subscript::From(_) => None,
+            Subscript::Span(first, last) => Some(format!("{base}[{first}-{last}]")),
+            Subscript::FromEnd(_) | Subscript::From(_) => None,
         }
     }
 
@@ -67,6 +65,15 @@ impl Subscript {
         let end = end.min(count);
         first.min(end)..end
     }
+}
+
+/// Splits a glob that ends with a class such as `[0-9]`, which Ansible takes for a subscript of old.
+pub(super) fn dashed_subscript(glob: &str) -> Option<(&str, &str, &str)> {
+    let (base, inside) = glob.strip_suffix(']')?.rsplit_once('[')?;
+    let (first, last) = inside.split_once('-')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (!base.is_empty() && is_number(first) && (last.is_empty() || is_number(last)))
+        .then_some((base, first, last))
 }
 
 /// Whether a class of a glob, such as the one in `web[10-12]*`, would be read as single characters where numbers were meant.
@@ -121,6 +128,16 @@ mod tests {
         assert_eq!(Subscript::Span(1, 20).positions(3), 1..3);
         assert!(Subscript::Span(2, 1).positions(3).is_empty());
         assert_eq!(Subscript::From(1).positions(3), 1..3);
+    }
+
+    #[test]
+    fn a_subscript_of_old_is_noticed() {
+        assert_eq!(dashed_subscript("web*[0-9]"), Some(("web*", "0", "9")));
+        assert_eq!(dashed_subscript("web*[0-]"), Some(("web*", "0", "")));
+        assert_eq!(
+            (dashed_subscript("web*[a-f]"), dashed_subscript("w[0-9]*")),
+            (None, None)
+        );
     }
 
     #[test]

@@ -31,14 +31,13 @@ pub(crate) fn scan<'a>(
     // After a separator a sign may follow, after an operator none.
     let mut before = Before::Nothing;
     loop {
-        let spaces = rest.chars().take_while(|c| c.is_whitespace()).count();
-        rest = rest.trim_start();
-        offset += spaces;
+        rest = skip_spaces(rest, &mut offset);
         let operator = match (before, rest.chars().next()) {
             (Before::Operator(operator), _) => operator,
             (_, Some(sign @ ('&' | '!'))) => {
                 scan.sign.get_or_insert(offset);
-                (rest, offset) = (&rest[1..], offset + 1);
+                rest = skip_spaces(&rest[1..], &mut offset);
+                offset += 1;
                 if sign == '&' {
                     Operator::Keep
                 } else {
@@ -86,6 +85,12 @@ pub(crate) fn scan<'a>(
         }
         (rest, offset) = (&rest[end + 1..], offset + 1);
     }
+}
+
+/// The text after spaces, which count as characters that were read.
+fn skip_spaces<'a>(text: &'a str, offset: &mut usize) -> &'a str {
+    *offset += text.chars().take_while(|c| c.is_whitespace()).count();
+    text.trim_start()
 }
 
 #[derive(Clone, Copy)]
@@ -174,7 +179,7 @@ mod tests {
     fn signs_before_names_are_ansibles_and_apply_in_their_own_order() {
         assert_eq!(terms("a:&b,!c").as_deref(), Ok("0a 3&b 6!c"));
         assert_eq!(terms("!c:a:&b,d").as_deref(), Ok("3a 8d 6&b 1!c"));
-        assert_eq!(terms(" a , & b").as_deref(), Ok("1a 6&b"));
+        assert_eq!(terms(" a , & b").as_deref(), Ok("1a 7&b"));
         assert_eq!(terms("!c:&b").as_deref(), Ok("all: 4&b 1!c"));
     }
 
@@ -184,7 +189,7 @@ mod tests {
         assert_eq!(terms("n[1-3,7],x").as_deref(), Ok("0n[1-3,7] 9x"));
         assert_eq!(
             terms(r"~w\d{1,3}(?:a|b):y").as_deref(),
-            Ok(r"0~w\d{1,3}(?:a|b) 16y")
+            Ok(r"0~w\d{1,3}(?:a|b) 17y")
         );
         assert_eq!(terms(r"~a\:b:c").as_deref(), Ok(r"0~a\:b 6c"));
         assert_eq!(terms("~[(]a,b").as_deref(), Ok("0~[(]a 6b"));

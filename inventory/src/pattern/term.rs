@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::Reading;
-use super::brackets::{Subscript, has_number_in_class};
+use super::brackets::{Subscript, dashed_subscript, has_number_in_class};
 use super::glob::Glob;
 use super::members::Members;
 use crate::error::Error;
@@ -234,10 +234,21 @@ impl Reading<'_> {
     }
 
     fn glob_with_subscript(&self, offset: usize, term: &str) -> Result<Vec<u32>, Error> {
-        match Subscript::split(term).filter(|(base, _)| base.contains(['*', '?'])) {
-            Some((base, subscript)) => self.glob(offset, term, base, Some(subscript)),
-            None => self.glob(offset, term, term, None),
+        let is_glob = |base: &str| base.contains(['*', '?']);
+        if let Some((base, subscript)) = Subscript::split(term).filter(|(base, _)| is_glob(base)) {
+            return self.glob(offset, term, base, Some(subscript));
         }
+        if let Some((base, first, last)) = dashed_subscript(term).filter(|(base, ..)| is_glob(base))
+        {
+            return Err(Error::Ambiguous {
+                at: self.place(offset),
+                term: term.to_owned(),
+                readings: format!(
+                    "Ansible counts when a glob ends so: write {base}[{first}:{last}] for that, or a ~regex for the names"
+                ),
+            });
+        }
+        self.glob(offset, term, term, None)
     }
 
     fn glob(
@@ -300,29 +311,36 @@ impl Reading<'_> {
                 ),
             });
         }
+        let hosts = if subscript.is_some() && matches("all") {
+            Members::of_all(inventory)
+        } else {
+            hosts
+        };
         match subscript {
             None if any => Ok(hosts),
             None => Err(self.no_match(offset, term)),
             Some(subscript) => {
                 let picked = hosts[subscript.positions(hosts.len())].to_vec();
-                self.check_counting(offset, term, subscript, &picked, &groups, &by_name)?;
+                let mut theirs = if matches("all") {
+                    hosts.clone()
+                } else {
+                    Vec::new()
+                };
+                self.append_as_ansible(offset, &mut theirs, &groups, &by_name)?;
+                self.check_counting(offset, term, subscript, &picked, &theirs)?;
                 self.some(offset, term, picked)
             }
         }
     }
 
-    /// Ansible counts a host once for each group that matches, and once for its name. Where that picks others, neither is meant
-    /// for sure.
-    fn check_counting(
+    /// What matches as Ansible counts it: a host once for each group that matches, and once for its name.
+    fn append_as_ansible(
         &self,
         offset: usize,
-        term: &str,
-        subscript: Subscript,
-        picked: &[u32],
+        repeated: &mut Vec<u32>,
         groups: &[u32],
         by_name: &[u32],
     ) -> Result<(), Error> {
-        let mut repeated = Vec::new();
         for group in groups {
             repeated.append(&mut Members::of(self.inventory, *group));
             if repeated.len() > limits::LISTED_HOSTS as usize {
@@ -330,6 +348,18 @@ impl Reading<'_> {
             }
         }
         repeated.extend(by_name);
+        Ok(())
+    }
+
+    /// Where counting as Ansible does picks other hosts than counting each once, neither is meant for sure.
+    fn check_counting(
+        &self,
+        offset: usize,
+        term: &str,
+        subscript: Subscript,
+        picked: &[u32],
+        repeated: &[u32],
+    ) -> Result<(), Error> {
         let mut theirs = repeated[subscript.positions(repeated.len())].to_vec();
         let mut ours = picked.to_vec();
         theirs.sort_unstable();
