@@ -14,7 +14,7 @@ pub struct Destination {
     pub user: Option<String>,
     /// The port, as after `-p`.
     pub port: Option<u16>,
-    /// Private keys, as after `-i`, tried before those of the files.
+    /// Private keys, as after `-o IdentityFile=`, tried before those of the files; `~` is expanded, tokens are not.
     pub identity_files: Vec<PathBuf>,
     /// Other options, one word each, as they would stand after `ssh`: `-o X=Y`, `-J`, `-p`, `-i`, `-l`, `-F`. They come
     /// after the fields above: the first value of a keyword counts.

@@ -125,6 +125,28 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// `RefuseConnection` applies to the host.
+    #[error("{at}: {host} must not be connected to: {reason}")]
+    Refused {
+        /// The line.
+        at: Place,
+        /// The name as given.
+        host: String,
+        /// The text of the line.
+        reason: String,
+    },
+    /// `ProxyJump` leads to the host itself.
+    #[error(
+        "{at}: {host} would be reached through itself ({through}); write ProxyJump none for it before this line"
+    )]
+    JumpLoop {
+        /// The line.
+        at: Place,
+        /// The name as given.
+        host: String,
+        /// The last hop.
+        through: String,
+    },
 }
 
 impl Error {
@@ -142,6 +164,8 @@ impl Error {
             Error::BadOption { .. } => "MF0608",
             Error::Expand { .. } => "MF0609",
             Error::MatchExec { .. } => "MF0610",
+            Error::Refused { .. } => "MF0611",
+            Error::JumpLoop { .. } => "MF0612",
         }
     }
 }

@@ -9,11 +9,14 @@
 //! [`Resolved`]).
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod config;
 mod destination;
 mod error;
 pub mod limits;
+mod pattern;
 
-pub use config::Resolved;
+pub use account::Account;
+pub use config::{Config, Resolved};
 pub use destination::Destination;
 pub use error::{Error, Place};

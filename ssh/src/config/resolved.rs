@@ -3,8 +3,11 @@
 //! Every token, `~` and variable is expanded. Names of algorithms are those of OpenSSH, in order of preference; which of
 //! them this build can do is for the connection to say.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::destination::Destination;
 
 /// The settings of one destination. Each field is named for its keyword in `ssh_config(5)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +81,50 @@ pub struct Resolved {
     pub send_env: Vec<(String, String)>,
     /// `SetEnv`: names and values; they come before `send_env`.
     pub set_env: Vec<(String, String)>,
+    /// The file after `-F`, which holds for the hosts on the way too.
+    pub config_file: Option<PathBuf>,
+}
+
+impl Resolved {
+    /// The host to connect to first, when there is a `ProxyJump`: its last hop, to be reached through the others. From
+    /// there [`hostname`](Self::hostname) and [`port`](Self::port) are dialled. As `ssh` does it (`ssh -J others -W
+    /// host:port last`), the files apply to each hop by itself, and of the options only `-F` is passed on. Files can
+    /// send hops in a circle: whoever follows them stops after [`limits::JUMPS`](crate::limits::JUMPS).
+    #[must_use]
+    pub fn jump(&self) -> Option<Destination> {
+        let Proxy::Jump(hops) = &self.proxy else {
+            return None;
+        };
+        let (last, others) = hops.split_last()?;
+        let mut options = Vec::new();
+        if let Some(file) = &self.config_file {
+            options.extend(["-F".to_owned(), file.to_string_lossy().into_owned()]);
+        }
+        if !others.is_empty() {
+            let others: Vec<String> = others.iter().map(Hop::to_string).collect();
+            options.extend(["-J".to_owned(), others.join(",")]);
+        }
+        Some(Destination {
+            host: last.host.clone(),
+            user: last.user.clone(),
+            port: last.port,
+            identity_files: Vec::new(),
+            options,
+        })
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
 }
 
 /// Lists of algorithms by OpenSSH's names, the preferred one first.
