@@ -19,7 +19,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 all: build
 
 needs:
-	@./needs.sh cc:gcc ps:procps ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl ansible:ansible-core nodeset:clustershell
+	@./needs.sh cc:gcc ps:procps ssh:openssh-client ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl ansible:ansible-core nodeset:clustershell
 
 guests:
 	@./guest/build.sh

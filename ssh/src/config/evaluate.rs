@@ -128,9 +128,7 @@ impl<'a> Evaluation<'a> {
             port: self.port(),
             user: self.user(),
             jump: match self.get(Key::Proxy) {
-                Some((Value::Jump(hops), _)) => {
-                    hops.last().map_or("", |(_, host, _)| host.as_str())
-                }
+                Some((Value::Jump(hops), _)) => hops.last().map_or("", |hop| hop.host.as_str()),
                 _ => "",
             },
         }
@@ -184,6 +182,11 @@ impl<'a> Evaluation<'a> {
                 if !self.all(key).any(|(earlier, _)| earlier == value) || key == Key::SendEnv {
                     self.lists.push((key, (value, place)));
                 }
+            }
+            // `ProxyJump none` keeps later ProxyJump lines from counting, and lets a ProxyCommand count.
+            Key::Proxy if matches!((self.get(key), value), (Some((Value::Jump(hops), _)), Value::Command(_)) if hops.is_empty()) =>
+            {
+                self.first[key as usize] = Some((value, place));
             }
             _ => {
                 self.first[key as usize].get_or_insert((value, place));

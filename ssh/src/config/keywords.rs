@@ -130,7 +130,10 @@ pub(crate) const TABLE: &[(&str, Class)] = &[
         Used(Key::Ciphers, Names(super::algorithms::CIPHERS)),
     ),
     ("ClearAllForwardings", NoMeaning),
-    ("Compression", Used(Key::Compression, Choice(FLAG))),
+    (
+        "Compression",
+        Used(Key::Compression, Choice(&[("yes", "yes"), ("no", "no")])),
+    ),
     ("CompressionLevel", NoMeaning),
     (
         "ConnectionAttempts",
@@ -344,8 +347,8 @@ pub(crate) const TABLE: &[(&str, Class)] = &[
     ("UpdateHostKeys", NoMeaning),
     ("UsePrivilegedPort", NoMeaning),
     ("User", Used(Key::User, Text)),
-    ("UseRoaming", NoMeaning),
     ("UserKnownHostsFile", Used(Key::UserKnownHostsFile, Words)),
+    ("UseRoaming", NoMeaning),
     ("UseRsh", NoMeaning),
     (
         "VerifyHostKeyDNS",

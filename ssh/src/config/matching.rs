@@ -88,8 +88,11 @@ pub(crate) fn criteria(words: Vec<String>) -> Result<Vec<Criterion>, String> {
 /// The answers of commands that were run.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
-    answers: Mutex<HashMap<String, Arc<OnceLock<Result<bool, String>>>>>,
+    answers: Mutex<HashMap<String, Arc<Answer>>>,
 }
+
+/// Whether the command succeeded, or why it has no answer.
+type Answer = OnceLock<Result<bool, String>>;
 
 impl Commands {
     /// Whether the command ends with status 0. Whoever asks for the same command meanwhile waits for the one answer.

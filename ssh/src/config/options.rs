@@ -154,7 +154,11 @@ impl Options {
     /// `user@host` and `ssh://user@host:port`, as `ssh` takes them. What an option says comes before it.
     fn name(&mut self, host: &str, place: &Place) -> Result<(), String> {
         let (user, name, port) = match host.starts_with("ssh://") {
-            true => value::hop(host).ok_or("it is not of the form ssh://[user@]host[:port]")?,
+            true => {
+                let hop =
+                    value::hop(host).ok_or("it is not of the form ssh://[user@]host[:port]")?;
+                (hop.user, hop.host, hop.port)
+            }
             false => match host.rsplit_once('@') {
                 Some((user, name)) => (Some(user.to_owned()), name.to_owned(), None),
                 None => (None, host.to_owned(), None),

@@ -273,15 +273,12 @@ impl Values<'_> {
         match value {
             Value::Command(Some(command)) => expand("ProxyCommand", command).map(Proxy::Command),
             Value::Jump(hops) if !hops.is_empty() => {
-                let hop = |(user, host, port): &(Option<String>, String, Option<u16>)| {
-                    let user = user
-                        .as_deref()
-                        .map(|user| expand("ProxyJump", user))
-                        .transpose()?;
+                let hop = |hop: &Hop| {
+                    let user = hop.user.as_deref().map(|user| expand("ProxyJump", user));
                     Ok(Hop {
-                        user,
-                        host: expand("ProxyJump", host)?,
-                        port: *port,
+                        user: user.transpose()?,
+                        host: expand("ProxyJump", &hop.host)?,
+                        port: hop.port,
                     })
                 };
                 let hops = hops.iter().map(hop).collect::<Result<Vec<_>, Error>>()?;

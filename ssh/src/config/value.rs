@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::algorithms::Family;
 use super::lexer;
+use super::resolved::Hop;
 
 /// What a keyword takes.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +43,7 @@ pub(crate) enum Value {
     /// A command; `None` after `none`.
     Command(Option<String>),
     /// Hops; none of them after `none`.
-    Jump(Vec<(Option<String>, String, Option<u16>)>),
+    Jump(Vec<Hop>),
     Rekey(Option<u64>, Option<Duration>),
 }
 
@@ -208,7 +209,7 @@ fn size(text: &str) -> Option<u64> {
 }
 
 /// The hosts of `ProxyJump`; none of them for `none`.
-pub(crate) fn jump(text: &str) -> Option<Vec<(Option<String>, String, Option<u16>)>> {
+pub(crate) fn jump(text: &str) -> Option<Vec<Hop>> {
     if text.eq_ignore_ascii_case("none") {
         return Some(Vec::new());
     }
@@ -216,7 +217,7 @@ pub(crate) fn jump(text: &str) -> Option<Vec<(Option<String>, String, Option<u16
 }
 
 /// One `[user@]host[:port]` or `ssh://[user@]host[:port]`; an IPv6 address with a port stands in brackets.
-pub(crate) fn hop(text: &str) -> Option<(Option<String>, String, Option<u16>)> {
+pub(crate) fn hop(text: &str) -> Option<Hop> {
     let text = text
         .strip_prefix("ssh://")
         .map_or(text, |uri| uri.trim_end_matches('/'));
@@ -240,5 +241,9 @@ pub(crate) fn hop(text: &str) -> Option<(Option<String>, String, Option<u16>)> {
         None => None,
     };
     let empty = host.is_empty() || user.is_some_and(str::is_empty);
-    (!empty).then(|| (user.map(str::to_owned), host.to_owned(), port))
+    (!empty).then(|| Hop {
+        user: user.map(str::to_owned),
+        host: host.to_owned(),
+        port,
+    })
 }
