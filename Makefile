@@ -4,6 +4,7 @@
 # make test-sim  the rollout in a simulated world: SEEDS=5000 of them, or SEED=17 and what happened in it
 # make build   the binaries that both use
 # make bench-fanout  what a rollout over 1,000 and 10,000 simulated nodes costs its controller
+# make bench-ssh  what SSH and inventories cost, beside OpenSSH, clush and Ansible; BENCH=inventory_load for one
 # make bench   what a call, a cast, an idle actor and an upgrade cost, one JSON object a line
 #
 # Each installs what it misses: on Debian by apt, as root or through sudo; elsewhere it says what to install.
@@ -14,7 +15,7 @@ BUILD  = $(CARGO) build --release --workspace --all-targets
 GUEST_TARGET = $${MIDFLIGHT_GUEST_TARGET:-$${XDG_CACHE_HOME:-$$HOME/.cache}/midflight/guest-target}
 TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 
-.PHONY: all build demo test test-sim mutants bench bench-fanout guests needs lint doc fmt
+.PHONY: all build demo test test-sim mutants bench bench-fanout bench-ssh guests needs lint doc fmt
 
 all: build
 
@@ -49,6 +50,9 @@ bench: build
 
 bench-fanout: build
 	@$(TARGET)/midflight-bench-fanout $(NODES)
+
+bench-ssh: build
+	@$(TARGET)/midflight-bench-ssh $(BENCH)
 
 fmt:
 	$(CARGO) fmt --all

@@ -480,6 +480,43 @@ fn certificates_carry_name_role_and_purpose_and_openssl_agrees() {
 }
 
 #[test]
+fn what_a_pattern_names_is_matched_within_a_limit_and_without_exclusions() {
+    let shell = Shell::new();
+    shell.write("fleet.yaml", FLEET);
+    shell.write("failed", "n2\nn[3]\n");
+    let (code, out, err) = shell.run("inventory match web -i fleet.yaml -x n2");
+    assert_eq!((code, out.as_str()), (0, "n1\nn3\n"));
+    assert!(err.contains("2 of 3 hosts"), "{err}");
+    assert_eq!(
+        shell.good("inventory match n1,n2,n3!n2 -i fleet.yaml --fold"),
+        "n[1,3]\n"
+    );
+    assert_eq!(
+        shell.good("inventory match web --limit @failed -x n3 -i fleet.yaml"),
+        "n2\n"
+    );
+    assert_eq!(
+        shell.good("--output json inventory match web[0:1] -i fleet.yaml"),
+        "\"n1\"\n\"n2\"\n"
+    );
+    assert_eq!(
+        shell.good("inventory list all -l n1:n2 -x n1 --fold -i fleet.yaml"),
+        "n2\n"
+    );
+    let (code, out, err) = shell.run("inventory match web:!web -i fleet.yaml");
+    assert_eq!(
+        (code, out.as_str(), err.contains("names no node")),
+        (2, "", true),
+        "{err}"
+    );
+    let (code, _, err) = shell.run("inventory match wbe -i fleet.yaml");
+    assert!(
+        code == 2 && err.contains("MF0120") && err.contains("did you mean web?"),
+        "{err}"
+    );
+}
+
+#[test]
 fn an_inventory_is_listed_drawn_and_checked() {
     let shell = Shell::new();
     shell.write("fleet.yaml", FLEET);

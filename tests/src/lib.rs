@@ -1,10 +1,12 @@
 //! The whole, end to end: a fleet of real `midflight-agent` processes on loopback addresses, driven by the real
-//! `midflight` command line, with keys and certificates that the command line made. The benchmark program is in `bin/`.
+//! `midflight` command line, with keys and certificates that the command line made. The benchmark programs are in `bin/`.
 //! It holds nothing that the product uses.
 
+pub mod figures;
 mod fleet;
 mod lines;
 pub mod openmetrics;
+pub mod process;
 
 pub use fleet::{Done, Fleet, NodeProcess, binary};
 pub use lines::Client;

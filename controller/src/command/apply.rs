@@ -62,7 +62,9 @@ pub async fn run(args: ApplyArgs, steering: Steering, format: Format) -> Result<
         }
     };
     leftovers::finish(&launch.path, &prepared).await?;
-    let (id, lock) = launch.record(&prepared, &args.plan.target.pattern).await?;
+    let (id, lock) = launch
+        .record(&prepared, &args.plan.target.pattern())
+        .await?;
     let foreground = Foreground {
         launch: &launch,
         pki: &args.plan.fleet.pki,
@@ -157,7 +159,7 @@ impl PlanArgs {
             None => String::new(),
         };
         Ok(pb::SubmitHeader {
-            pattern: self.target.pattern.clone(),
+            pattern: self.target.pattern(),
             all: self.target.all,
             policy,
             emergency: self.emergency,

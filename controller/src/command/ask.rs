@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use midflight_inventory::fold_to_string;
 use serde_json::{Value, json};
 
-use crate::command::fleet::FleetArgs;
+use crate::command::fleet::{FleetArgs, NarrowArgs};
 use crate::command::{print, print_json, tell};
 use crate::engine::link::Link;
 use crate::engine::words::Phase;
@@ -25,6 +25,8 @@ pub struct NodesArgs {
     /// Which nodes: a name, or a pattern as in web:&prod or 'web[01:50]'.
     #[arg(value_name = "NODES")]
     pattern: String,
+    #[command(flatten)]
+    narrow: NarrowArgs,
     /// Allow a change on every node of the inventory.
     #[arg(long)]
     all: bool,
@@ -43,7 +45,7 @@ impl NodesArgs {
     pub fn links(&self, changes: bool) -> Result<Vec<Arc<Link>>, Error> {
         let inventory = self.fleet.inventory.load()?;
         let all = !changes || self.all || inventory.hosts().len() == 1;
-        let targets = plan::targets(&inventory, &self.pattern, all)?;
+        let targets = plan::targets(&inventory, &self.narrow.apply(&self.pattern), all)?;
         let transport = self.fleet.pki.transport()?;
         let connect = Timeouts::default().connect.get();
         let link = |target| Arc::new(Link::new(target, transport.clone(), connect));

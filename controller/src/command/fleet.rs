@@ -235,9 +235,38 @@ pub fn read_signers(path: &std::path::Path) -> Result<AllowedSigners, Error> {
 /// Which nodes a verb is about.
 #[derive(Clone, Debug, Args)]
 pub struct TargetArgs {
-    /// Which nodes: web, web:&prod:!canary, 'web[01:50]', '~regex', @file.
-    pub pattern: String,
+    /// Which nodes: web, web:&prod:!canary, 'web[01:50]', 'node[001-500,600]', '~regex', 'web[0:20]', @file.
+    pattern: String,
     /// Allow a pattern that names every node of the inventory.
     #[arg(long)]
     pub all: bool,
+    #[command(flatten)]
+    narrow: NarrowArgs,
+}
+
+impl TargetArgs {
+    /// One pattern: what it names, within the limit, less what is excluded.
+    #[must_use]
+    pub fn pattern(&self) -> String {
+        self.narrow.apply(&self.pattern)
+    }
+}
+
+/// What narrows a pattern.
+#[derive(Clone, Debug, Args)]
+pub struct NarrowArgs {
+    /// Only nodes that this pattern names too; --limit @file reads a file.
+    #[arg(short, long, value_name = "PATTERN")]
+    limit: Option<String>,
+    /// Leave out the nodes that this pattern names; may be given several times.
+    #[arg(short = 'x', long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+}
+
+impl NarrowArgs {
+    /// The pattern that is left of `pattern`.
+    #[must_use]
+    pub fn apply(&self, pattern: &str) -> String {
+        midflight_inventory::narrow(pattern, self.limit.as_deref(), &self.exclude)
+    }
 }

@@ -1,9 +1,9 @@
 //! `midflight inventory`: what the files say, without asking a node.
 
 use clap::Subcommand;
-use midflight_inventory::fold;
+use midflight_inventory::{Host, Inventory, fold, fold_nodes};
 
-use crate::command::fleet::InventoryArgs;
+use crate::command::fleet::{InventoryArgs, NarrowArgs};
 use crate::command::{print, print_json, tell};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -20,6 +20,20 @@ pub enum InventoryVerb {
         /// Names only, folded into ranges.
         #[arg(long)]
         fold: bool,
+        #[command(flatten)]
+        narrow: NarrowArgs,
+        #[command(flatten)]
+        inventory: InventoryArgs,
+    },
+    /// Print the names of the hosts that a pattern names, one a line; their number goes to stderr. Exit 2 when there are none.
+    Match {
+        /// Which hosts.
+        pattern: String,
+        /// Fold them into one node set, as in node[001-500,600].
+        #[arg(long)]
+        fold: bool,
+        #[command(flatten)]
+        narrow: NarrowArgs,
         #[command(flatten)]
         inventory: InventoryArgs,
     },
@@ -40,10 +54,11 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
         InventoryVerb::List {
             pattern,
             fold: folded,
+            narrow,
             inventory,
         } => {
             let inventory = inventory.load()?;
-            let hosts = inventory.select(pattern)?;
+            let hosts = inventory.select(&narrow.apply(pattern))?;
             match (format, folded) {
                 (Format::Json, _) => hosts.iter().try_for_each(print_json)?,
                 (Format::Text, true) => {
@@ -55,7 +70,7 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
                     )?;
                 }
                 (Format::Text, false) => {
-                    let line = |host: &&midflight_inventory::Host| {
+                    let line = |host: &&Host| {
                         let groups: Vec<&str> = host.groups().collect();
                         let zone = host
                             .zone()
@@ -72,6 +87,15 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
                     print(&hosts.iter().map(line).collect::<String>())?;
                 }
             }
+        }
+        InventoryVerb::Match {
+            pattern,
+            fold,
+            narrow,
+            inventory,
+        } => {
+            let inventory = inventory.load()?;
+            matching(&inventory, &narrow.apply(pattern), *fold, format)?;
         }
         InventoryVerb::Graph { inventory } => print(&inventory.load()?.graph())?,
         InventoryVerb::Check { inventory } => {
@@ -90,4 +114,29 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::OK)
+}
+
+fn matching(
+    inventory: &Inventory,
+    pattern: &str,
+    folded: bool,
+    format: Format,
+) -> Result<(), Error> {
+    let hosts = inventory.select(pattern)?;
+    if hosts.is_empty() {
+        let pattern = pattern.to_owned();
+        return Err(Error::NoTargets { pattern });
+    }
+    let names: Vec<&str> = hosts.iter().map(|host| host.name()).collect();
+    match (format, folded) {
+        (Format::Json, _) => names.iter().try_for_each(print_json)?,
+        (Format::Text, true) => print(&(fold_nodes(&names) + "\n"))?,
+        (Format::Text, false) => print(&(names.join("\n") + "\n"))?,
+    }
+    tell(&format!(
+        "{} of {} hosts",
+        names.len(),
+        inventory.hosts().len()
+    ));
+    Ok(())
 }

@@ -46,19 +46,19 @@ pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
         let want = args.want.as_deref().map(Want::read).transpose()?;
         let inventory = args.fleet.inventory.load()?;
         let policy = args.policy.load(Some(&inventory))?;
-        let targets = plan::targets(&inventory, &args.target.pattern, true)?;
+        let targets = plan::targets(&inventory, &args.target.pattern(), true)?;
         let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
         let answers = survey::survey(&links, &policy).await;
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
         return drift::show(&names, &answers, want.as_ref(), format);
     }
     if let Some(server) = args.server.client(&args.fleet.pki).await? {
-        return show(server.nodes(&args.target.pattern).await?, format);
+        return show(server.nodes(&args.target.pattern()).await?, format);
     }
     let inventory = args.fleet.inventory.load()?;
     let policy = args.policy.load(Some(&inventory))?;
     let transport = args.fleet.pki.transport()?;
-    let answer = look(&inventory, &policy, &args.target.pattern, &transport).await?;
+    let answer = look(&inventory, &policy, &args.target.pattern(), &transport).await?;
     show(answer, format)
 }
 

@@ -52,7 +52,7 @@ impl PlanArgs {
                 policy
             },
             inventory,
-            pattern: self.target.pattern.clone(),
+            pattern: self.target.pattern(),
             all: self.target.all,
             prepare_only: false,
             supersedes: String::new(),

@@ -39,7 +39,7 @@ pub async fn run(args: ReleasesArgs, format: Format) -> Result<Exit, Error> {
     let inventory = args.fleet.inventory.load()?;
     let policy = args.policy.load(Some(&inventory))?;
     let all = args.remove.is_none() || args.target.all;
-    let targets = plan::targets(&inventory, &args.target.pattern, all)?;
+    let targets = plan::targets(&inventory, &args.target.pattern(), all)?;
     let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
     let request = args.remove.as_deref().map(removal);
     let limit = policy.timeouts.connect.get() * 2;

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fs};
 
 use serde_json::Value;
 
-use crate::{Figure, Result, figure, healthy::good, process::measure, sim::Sim};
+use midflight_tests::{figures::Figures, process::measure};
+
+use crate::{Result, healthy::good, sim::Sim};
 
 /// Everything is under way for seconds, one of twenty nodes hangs, and enough fail to end the rollout.
 const STALLED: &str = "zones:
@@ -26,13 +28,13 @@ const FAULTY: &str = "zones:
 ";
 
 /// Both, on fleets of this size.
-pub(crate) fn run(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
+pub(crate) fn run(n: u64, figures: &mut Figures) -> Result<()> {
     halt(n, figures)?;
     faulty(n, figures)
 }
 
 /// How long after the decision to halt the last node that had not resumed was told.
-fn halt(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
+fn halt(n: u64, figures: &mut Figures) -> Result<()> {
     let sim = Sim::start(n, STALLED)?;
     fs::write(sim.folder().join("all.yaml"), ALL_AT_ONCE)?;
     let mut apply = sim.apply("patch-2.bundle", "all.yaml")?;
@@ -73,18 +75,12 @@ fn halt(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
         "# halt: {} nodes aborted, the last order of an upgrade began {late} ms after the halt, the last resume was {resumed_late} ms after it",
         told.len()
     );
-    figure(
-        figures,
-        "halt_latency",
-        "midflight",
-        n,
-        (worst as f64, "ms"),
-    );
+    figures.add("halt_latency", "midflight", n, (worst as f64, "ms"));
     Ok(())
 }
 
 /// The whole rollout, over that of a healthy fleet.
-fn faulty(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
+fn faulty(n: u64, figures: &mut Figures) -> Result<()> {
     let sim = Sim::start(n, FAULTY)?;
     let measured = measure(&mut sim.apply("patch-2.bundle", "policy.yaml")?)?;
     // 7: succeeded within the budget, and not every node is confirmed.
@@ -92,15 +88,12 @@ fn faulty(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
         good(&sim, measured)?;
     }
     let wall = measured.wall.as_secs_f64();
-    figure(figures, "fanout_faulty", "midflight", n, (wall, "s"));
-    let rate = figures
-        .iter()
-        .find(|f| f.bench == "fanout_rate" && f.subject == "midflight" && f.n == n);
+    figures.add("fanout_faulty", "midflight", n, (wall, "s"));
+    let rate = figures.value("fanout_rate", "midflight", n);
     if let Some(rate) = rate {
         // The connect timeout of the policy is not counted.
-        let share = (wall - 5.0) / (n as f64 / rate.value);
-        figure(
-            figures,
+        let share = (wall - 5.0) / (n as f64 / rate);
+        figures.add(
             "fanout_faulty_share",
             "midflight",
             n,

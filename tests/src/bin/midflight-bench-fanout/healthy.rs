@@ -3,11 +3,12 @@
 
 use std::process::Command;
 
-use crate::{
-    Figure, Result, figure,
+use midflight_tests::{
+    figures::Figures,
     process::{Measured, measure, processor_time},
-    sim::Sim,
 };
+
+use crate::{Result, sim::Sim};
 
 /// What a controller holds that has hardly any nodes.
 pub(crate) fn idle_memory() -> Result<u64> {
@@ -16,25 +17,18 @@ pub(crate) fn idle_memory() -> Result<u64> {
 }
 
 /// One size of fleet.
-pub(crate) fn run(n: u64, idle: u64, figures: &mut Vec<Figure>) -> Result<()> {
+pub(crate) fn run(n: u64, idle: u64, figures: &mut Figures) -> Result<()> {
     let sim = Sim::start(n, "")?;
     let cold = apply(&sim, "patch-2.bundle")?;
     report(figures, ["fanout_rate", "fanout_cpu"], "midflight", n, cold);
     let memory = (cold.peak.saturating_sub(idle) as f64 / n as f64, "bytes");
-    figure(figures, "fanout_memory", "midflight", n, memory);
+    figures.add("fanout_memory", "midflight", n, memory);
     let rollout = rollout(&sim)?;
     let mut back = sim.controller(&["rollback", &rollout])?;
     let back = good(&sim, measure(&mut back)?)?;
-    figure(
-        figures,
-        "rollback_rate",
-        "midflight",
-        n,
-        (rate(n, back), "nodes/s"),
-    );
+    figures.add("rollback_rate", "midflight", n, (rate(n, back), "nodes/s"));
     let share = back.wall.as_secs_f64() / cold.wall.as_secs_f64();
-    figure(
-        figures,
+    figures.add(
         "rollback_share",
         "midflight",
         n,
@@ -46,7 +40,7 @@ pub(crate) fn run(n: u64, idle: u64, figures: &mut Vec<Figure>) -> Result<()> {
 }
 
 /// The second rollout of a server, which has met every node in the first. Its processor time is the server's.
-fn resumed(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
+fn resumed(n: u64, figures: &mut Figures) -> Result<()> {
     let sim = Sim::start(n, "")?;
     let server = sim.serve()?;
     let apply = |bundle| -> Result<Measured> {
@@ -69,7 +63,7 @@ fn resumed(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
 }
 
 /// Against a fleet of its own.
-fn peer(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
+fn peer(n: u64, figures: &mut Figures) -> Result<()> {
     let client = |sim: &Sim| -> Result<Measured> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--tonic").arg(sim.folder());
@@ -83,7 +77,7 @@ fn peer(n: u64, figures: &mut Vec<Figure>) -> Result<()> {
     let cold = client(&Sim::start(n, "")?)?;
     report(figures, ["fanout_rate", "fanout_cpu"], "tonic", n, cold);
     let memory = (cold.peak.saturating_sub(idle) as f64 / n as f64, "bytes");
-    figure(figures, "fanout_memory", "tonic", n, memory);
+    figures.add("fanout_memory", "tonic", n, memory);
     Ok(())
 }
 
@@ -115,13 +109,13 @@ fn rate(n: u64, measured: Measured) -> f64 {
 }
 
 fn report(
-    figures: &mut Vec<Figure>,
+    figures: &mut Figures,
     [rates, cpus]: [&'static str; 2],
     subject: &'static str,
     n: u64,
     measured: Measured,
 ) {
-    figure(figures, rates, subject, n, (rate(n, measured), "nodes/s"));
+    figures.add(rates, subject, n, (rate(n, measured), "nodes/s"));
     let each = measured.cpu.as_secs_f64() * 1e6 / n as f64;
-    figure(figures, cpus, subject, n, (each, "µs"));
+    figures.add(cpus, subject, n, (each, "µs"));
 }

@@ -7,13 +7,12 @@
 
 mod faults;
 mod healthy;
-mod process;
 mod sim;
 mod tonic_client;
 
 use std::{error::Error, path::PathBuf};
 
-use serde_json::json;
+use midflight_tests::figures::Figures;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -43,7 +42,7 @@ fn main() -> Result<()> {
             .collect::<std::result::Result<_, _>>()?,
     };
     eprintln!("# policy of the rollouts\n{POLICY}");
-    let mut figures = Vec::new();
+    let mut figures = Figures::default();
     let idle = healthy::idle_memory()?;
     for n in &sizes {
         healthy::run(*n, idle, &mut figures)?;
@@ -54,65 +53,15 @@ fn main() -> Result<()> {
     if let Some(most) = sizes.last() {
         faults::run(*most, &mut figures)?;
     }
-    ratios(&figures);
+    figures.ratios(&["tonic"]);
     Ok(())
 }
 
-/// One figure.
-#[derive(Clone, Debug)]
-pub(crate) struct Figure {
-    bench: &'static str,
-    subject: &'static str,
-    n: u64,
-    value: f64,
-}
-
-/// Prints a figure, and keeps it.
-pub(crate) fn figure(
-    figures: &mut Vec<Figure>,
-    bench: &'static str,
-    subject: &'static str,
-    n: u64,
-    (value, unit): (f64, &str),
-) {
-    println!(
-        "{}",
-        json!({"bench": bench, "subject": subject, "n": n, "value": value, "unit": unit})
-    );
-    figures.push(Figure {
-        bench,
-        subject,
-        n,
-        value,
-    });
-}
-
 /// Processor time of a node among many over that among few.
-fn growth(figures: &mut Vec<Figure>, few: u64, many: u64) {
-    let of = |n| {
-        let same = |f: &&Figure| f.bench == "fanout_cpu" && f.subject == "midflight" && f.n == n;
-        figures.iter().find(same).map(|f| f.value)
-    };
+fn growth(figures: &mut Figures, few: u64, many: u64) {
+    let of = |n| figures.value("fanout_cpu", "midflight", n);
     if let (Some(less), Some(more)) = (of(few), of(many)) {
-        figure(
-            figures,
-            "fanout_growth",
-            "midflight",
-            many,
-            (more / less, "times"),
-        );
-    }
-}
-
-fn ratios(figures: &[Figure]) {
-    for ours in figures.iter().filter(|f| f.subject == "midflight") {
-        let same = |f: &&Figure| f.subject == "tonic" && f.bench == ours.bench && f.n == ours.n;
-        if let Some(theirs) = figures.iter().find(same) {
-            let ratio = ours.value / theirs.value;
-            println!(
-                "{}",
-                json!({"bench": ours.bench, "n": ours.n, "ratio": ratio})
-            );
-        }
+        let growth = (more / less, "times");
+        figures.add("fanout_growth", "midflight", many, growth);
     }
 }

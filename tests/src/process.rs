@@ -1,48 +1,59 @@
 //! A process that is measured: how long it ran, the processor time that it took, and the most memory that it held.
 
 use std::{
-    fs,
-    process::{Child, Command, ExitStatus},
-    thread::sleep,
+    fs, io,
+    process::{Command, ExitStatus},
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use crate::Result;
-
 /// How often memory is looked at.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What one process came to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Measured {
+pub struct Measured {
     /// From its start to its end.
     pub wall: Duration,
-    /// User and system.
+    /// User and system, in steps of 10 ms.
     pub cpu: Duration,
-    /// Most bytes in memory.
+    /// Most bytes in memory, seen up to 5 ms before its end.
     pub peak: u64,
     /// How it ended.
     pub status: ExitStatus,
 }
 
 /// Runs a process to its end.
-pub(crate) fn measure(command: &mut Command) -> Result<Measured> {
+///
+/// # Errors
+/// When it cannot be started or watched; how it ends is in [`Measured::status`].
+pub fn measure(command: &mut Command) -> io::Result<Measured> {
     let start = Instant::now();
     let mut child = command
         .spawn()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    let pid = Pid::from_child(&child);
-    let mut peak = 0;
+        .map_err(|error| io::Error::new(error.kind(), format!("{command:?}: {error}")))?;
+    let id = child.id();
+    let (ended, watched) = channel::<()>();
+    let memory = thread::spawn(move || {
+        let mut peak = 0;
+        loop {
+            peak = peak.max(memory(id).unwrap_or(0));
+            if watched.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                return peak;
+            }
+        }
+    });
     // The process stays a zombie, which still knows its processor time, until `wait`.
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    while waitid(WaitId::Pid(pid), look)?.is_none() {
-        peak = peak.max(memory(&child).unwrap_or(0));
-        sleep(LOOK);
-    }
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let waited = waitid(WaitId::Pid(Pid::from_child(&child)), options);
     let wall = start.elapsed();
-    let cpu = processor_time(child.id())?;
+    drop(ended);
+    let peak = memory.join().unwrap_or(0);
+    waited?;
+    let cpu = processor_time(id)?;
     let status = child.wait()?;
     Ok(Measured {
         wall,
@@ -53,8 +64,8 @@ pub(crate) fn measure(command: &mut Command) -> Result<Measured> {
 }
 
 /// The most bytes that a process held so far.
-fn memory(child: &Child) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+fn memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -63,14 +74,17 @@ fn memory(child: &Child) -> Option<u64> {
 }
 
 /// User and system, of a process that was not waited for.
-pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+///
+/// # Errors
+/// When `/proc` does not say.
+pub fn processor_time(pid: u32) -> io::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // After the name, which may hold anything but a last parenthesis: state, then eleven more fields, then the two.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks: u64 = fields
         .get(11..13)
-        .ok_or("no times in /proc")?
+        .ok_or_else(|| io::Error::other("no times in /proc"))?
         .iter()
         .map(|n| n.parse::<u64>().unwrap_or(0))
         .sum();
