@@ -37,39 +37,11 @@ pub(crate) fn expand_in(
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
+    // All are counted before a name is made.
+    let templates = templates(source, line, offset, text)?;
     let mut numbers: HashMap<String, u32> = HashMap::new();
     let mut chosen = Chosen::none(0);
-    let mut made = 0u64;
-    for (operator, more, item) in items(text) {
-        let place = |more: usize| at(source, line, offset + more);
-        let spaces = item.chars().take_while(|c| c.is_whitespace()).count();
-        let (more, item) = (more + spaces, item.trim());
-        if item.is_empty() {
-            let reason = "a name is missing here".to_owned();
-            return Err(Error::BadNodeSet {
-                at: place(more),
-                reason,
-            });
-        }
-        let template = template(item, |flaw| place(more + flaw))?;
-        made = made.saturating_add(template.count());
-        if made > limits::RANGE_HOSTS {
-            return Err(Error::TooManyHosts {
-                at: place(more),
-                count: made,
-                limit: limits::RANGE_HOSTS,
-                within: "a range",
-            });
-        }
-        if template.longest() > limits::NAME_LENGTH {
-            return Err(Error::BadName {
-                at: place(more),
-                what: "name",
-                name: item.to_owned(),
-                reason: "it is longer than 253 characters",
-                next: "shorten it",
-            });
-        }
+    for (operator, template) in templates {
         let mut operand = Vec::new();
         for name in template.names() {
             // There are at most as many as the limit above.
@@ -87,6 +59,50 @@ pub(crate) fn expand_in(
         .collect();
     names.sort_unstable_by_key(|(number, _)| *number);
     Ok(names.into_iter().map(|(_, name)| name).collect())
+}
+
+/// The items of a text with the operators before them, which name at most [`limits::RANGE_HOSTS`] together.
+fn templates(
+    source: &Source,
+    line: u32,
+    offset: usize,
+    text: &str,
+) -> Result<Vec<(Operator, Template)>, Error> {
+    let mut count = 0u64;
+    let mut templates = Vec::new();
+    for (operator, more, item) in items(text) {
+        let place = |more: usize| at(source, line, offset + more);
+        let spaces = item.chars().take_while(|c| c.is_whitespace()).count();
+        let (more, item) = (more + spaces, item.trim());
+        if item.is_empty() {
+            let reason = "a name is missing here".to_owned();
+            return Err(Error::BadNodeSet {
+                at: place(more),
+                reason,
+            });
+        }
+        let template = template(item, |flaw| place(more + flaw))?;
+        count = count.saturating_add(template.count());
+        if count > limits::RANGE_HOSTS {
+            return Err(Error::TooManyHosts {
+                at: place(more),
+                count,
+                limit: limits::RANGE_HOSTS,
+                within: "a range",
+            });
+        }
+        if template.longest() > limits::NAME_LENGTH {
+            return Err(Error::BadName {
+                at: place(more),
+                what: "name",
+                name: item.to_owned(),
+                reason: "it is longer than 253 characters",
+                next: "shorten it",
+            });
+        }
+        templates.push((operator, template));
+    }
+    Ok(templates)
 }
 
 fn at(source: &Source, line: u32, offset: usize) -> Box<Place> {

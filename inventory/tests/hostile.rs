@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use midflight_inventory::{Error, Inventory};
+use midflight_inventory::{Error, Inventory, expand};
 
 const CASE: &str = "MIDFLIGHT_HOSTILE_CASE";
 
@@ -280,6 +280,104 @@ fn a_term_that_is_nearly_every_name_is_refused() {
             inventory
                 .expect("good")
                 .select(&format!("{name}00a1"))
+                .map(drop)
+        },
+    );
+}
+
+/// A pattern on an inventory of three groups and one host.
+fn select(pattern: &str) -> Result<(), Error> {
+    let text = "groups: {w: {hosts: {a: }}, x: {children: [w]}, y: {children: [w]}}";
+    let inventory = Inventory::parse(text, "t").expect("good");
+    inventory.select(pattern).map(drop)
+}
+
+#[test]
+fn a_node_set_without_end_is_refused() {
+    refused("a_node_set_without_end_is_refused", "MF0115", || {
+        select("a[0-999999999999999999/2]c[1-1000000000]")
+    });
+}
+
+#[test]
+fn many_node_sets_that_are_too_many_together_are_refused() {
+    refused(
+        "many_node_sets_that_are_too_many_together_are_refused",
+        "MF0115",
+        || {
+            expand(&format!(
+                "n[1-1000000],{}",
+                "m[1-1000000]!".repeat(10_000) + "x"
+            ))
+            .map(drop)
+        },
+    );
+}
+
+#[test]
+fn parentheses_without_end_are_refused() {
+    refused("parentheses_without_end_are_refused", "MF0119", || {
+        select(&("(".repeat(1_000_000) + "w" + &")".repeat(1_000_000)))
+    });
+}
+
+#[test]
+fn a_pattern_of_a_million_operators_is_read_to_its_end() {
+    refused(
+        "a_pattern_of_a_million_operators_is_read_to_its_end",
+        "MF0120",
+        || select(&("w".to_owned() + &"^w".repeat(100_000) + &"&a!a".repeat(100_000) + "!nosuch")),
+    );
+}
+
+#[test]
+fn a_list_over_the_limit_is_refused() {
+    refused("a_list_over_the_limit_is_refused", "MF0122", || {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        file.as_file().set_len(1 << 30).expect("sparse");
+        select(&format!("@{}", file.path().display()))
+    });
+}
+
+#[test]
+fn a_list_that_names_everything_again_and_again_is_refused() {
+    refused(
+        "a_list_that_names_everything_again_and_again_is_refused",
+        "MF0115",
+        || {
+            let inventory = Inventory::parse("groups: {w: {hosts: {'n[1:1000]': }}}", "t");
+            let mut file = tempfile::NamedTempFile::new().expect("a file");
+            repeated(file.as_file_mut(), b"w\n", 8);
+            let list = format!("@{}", file.path().display());
+            inventory.expect("good").select(&list).map(drop)
+        },
+    );
+}
+
+#[test]
+fn globs_without_number_are_refused() {
+    refused("globs_without_number_are_refused", "MF0115", || {
+        let inventory = Inventory::parse("groups: {w: {hosts: {'n[1:100000]': }}}", "t");
+        inventory
+            .expect("good")
+            .select(&("n*,".repeat(50_000) + "n*"))
+            .map(drop)
+    });
+}
+
+#[test]
+fn a_class_that_is_never_closed_and_many_stars_cost_little() {
+    refused(
+        "a_class_that_is_never_closed_and_many_stars_cost_little",
+        "MF0120",
+        || {
+            let inventory = Inventory::parse(
+                "groups: {w: {hosts: {'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa[1:20000]': }}}",
+                "t",
+            );
+            inventory
+                .expect("good")
+                .select(&("*a".repeat(40) + "[!z]*[b"))
                 .map(drop)
         },
     );

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use midflight_inventory::{Inventory, expand, fold, fold_to_string};
+use midflight_inventory::{Inventory, expand, fold, fold_nodes, fold_to_string, narrow};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -56,6 +56,15 @@ proptest! {
         let expanded = expand(&folded).expect("folded text expands");
         prop_assert_eq!(set(&expanded), set(&names));
         prop_assert_eq!(expanded.len(), set(&names).len(), "{} names some twice", folded);
+    }
+
+    #[test]
+    fn a_node_set_expands_to_the_names_it_was_folded_from(names in vec(name(), 0..60)) {
+        let folded = fold_nodes(&names);
+        let expanded = expand(&folded).expect("a node set expands");
+        prop_assert_eq!(set(&expanded), set(&names));
+        prop_assert_eq!(expanded.len(), set(&names).len(), "{} names some twice", folded);
+        prop_assert_eq!(fold_nodes(&expanded).len(), folded.len());
     }
 
     #[test]
@@ -124,8 +133,67 @@ proptest! {
     }
 
     #[test]
+    fn operators_of_node_sets_are_set_algebra_from_left_to_right(
+        first in 0..3usize,
+        more in vec((prop::sample::select(vec![',', '!', '&', '^']), 0..3usize, any::<bool>()), 0..8),
+        members in members(),
+    ) {
+        let mut text = "groups:\n  every: {hosts: {'h[0:19]': }}\n".to_owned();
+        let mut sets = Vec::new();
+        for (group, hosts) in members.iter().enumerate() {
+            let names: Vec<String> = hosts.iter().map(|host| format!("h{host}")).collect();
+            text += &format!("  g{group}: {{hosts: {{{}: }}}}\n", names.join(": , "));
+            sets.push(fold_nodes(names));
+        }
+        let inventory = Inventory::parse(&text, "t").expect("good");
+        let (mut pattern, mut expected) = (format!("@g{first}"), members[first].clone());
+        for (operator, group, as_names) in &more {
+            let operand = if *as_names { sets[*group].clone() } else { format!("@g{group}") };
+            // Several items are one operand only in parentheses.
+            let operand = if operand.contains("],") || !operand.contains('[') && operand.contains(',') {
+                format!("({operand})")
+            } else {
+                operand
+            };
+            pattern = format!("{pattern}{operator}{operand}");
+            let other = &members[*group];
+            expected = match operator {
+                ',' => &expected | other,
+                '!' => &expected - other,
+                '&' => &expected & other,
+                _ => &expected ^ other,
+            };
+        }
+        let selected: Vec<&str> = inventory.select(&pattern).expect("all there").into_iter().map(|host| host.name()).collect();
+        let expected: Vec<String> = expected.into_iter().map(|host| format!("h{host}")).collect();
+        prop_assert_eq!(selected, expected, "{}", pattern);
+    }
+
+    #[test]
+    fn narrowing_is_intersection_and_difference(members in members(), limit in any::<bool>(), excluded in 0..3usize) {
+        let mut text = "groups:\n  every: {hosts: {'h[0:19]': }}\n".to_owned();
+        for (group, hosts) in members.iter().enumerate() {
+            let names: Vec<String> = hosts.iter().map(|host| format!("h{host}: ")).collect();
+            text += &format!("  g{group}: {{hosts: {{{}}}}}\n", names.join(", "));
+        }
+        let inventory = Inventory::parse(&text, "t").expect("good");
+        let excluded: Vec<String> = ["g2", "h0:h1", "h2!h3"][..excluded].iter().map(|x| (*x).to_owned()).collect();
+        let pattern = narrow("g0:!h5", limit.then_some("g1,h7"), &excluded);
+        let mut expected = &members[0] - &BTreeSet::from([5]);
+        if limit {
+            expected = &expected & &(&members[1] | &BTreeSet::from([7]));
+        }
+        for gone in [members[2].clone(), BTreeSet::from([0, 1]), BTreeSet::from([2])].iter().take(excluded.len()) {
+            expected = &expected - gone;
+        }
+        let selected: Vec<&str> = inventory.select(&pattern).expect("all there").into_iter().map(|host| host.name()).collect();
+        let expected: Vec<String> = expected.into_iter().map(|host| format!("h{host}")).collect();
+        prop_assert_eq!(selected, expected, "{}", pattern);
+    }
+
+    #[test]
     fn no_text_makes_a_reader_panic(
-        text in "[a-z0-9\\[\\]{}:,&*!~@#'\"\\\\ \n?|><%-]{0,80}",
+        text in "[a-z0-9\\[\\](){}^/:,&*!~@#'\"\\\\ \n?|><%-]{0,80}",
         wild in ".{0,40}",
     ) {
         let inventory = Inventory::parse("groups: {a: {hosts: {'b[1:3]': }}}", "t").expect("good");
@@ -134,6 +202,7 @@ proptest! {
                 let _ = inventory.select(text).map_err(|error| error.to_string());
             }
             let _ = expand(text).map_err(|error| error.to_string());
+            let _ = inventory.select(&narrow(text, Some("b1"), &[])).map_err(|error| error.to_string());
             let _ = Inventory::parse(text, "t").map_err(|error| error.to_string());
             let _ = Inventory::parse(&format!("groups: {{w: {{hosts: {{{text}: {{}}}}}}}}"), "t").map_err(|e| e.to_string());
         }
@@ -166,6 +235,31 @@ fn names_that_do_not_fold_cost_linear_time() {
     let (short, long) = (fastest(|| drop(fold(&few))), fastest(|| drop(fold(&many))));
     println!("10,000 names in {short:?}, 100,000 in {long:?}");
     // Ten times the names: linear is 10, and some more for colder caches; quadratic is 100.
+    assert!(
+        long < short * 60,
+        "10,000 names took {short:?}, 100,000 took {long:?}"
+    );
+    let (short, long) = (
+        fastest(|| drop(fold_nodes(&few))),
+        fastest(|| drop(fold_nodes(&many))),
+    );
+    assert!(
+        long < short * 60,
+        "as node sets 10,000 names took {short:?}, 100,000 took {long:?}"
+    );
+}
+
+#[test]
+fn one_node_set_of_a_hundred_thousand_gaps_costs_linear_time() {
+    let names = |count: u64| -> Vec<String> { (0..count).map(|n| format!("n{}", n * 2)).collect() };
+    let (few, many) = (names(10_000), names(100_000));
+    let round = |names: &[String]| {
+        assert_eq!(
+            expand(&fold_nodes(names)).expect("expands").len(),
+            names.len()
+        )
+    };
+    let (short, long) = (fastest(|| round(&few)), fastest(|| round(&many)));
     assert!(
         long < short * 60,
         "10,000 names took {short:?}, 100,000 took {long:?}"

@@ -12,8 +12,11 @@ mod members;
 mod scan;
 mod term;
 
+use std::cell::Cell;
+
 use crate::chosen::{Chosen, Operator};
 use crate::error::Error;
+use crate::limits;
 use crate::model::{Host, Inventory};
 use crate::place::{Place, Pos, Source};
 use scan::Term;
@@ -39,6 +42,7 @@ impl Inventory {
             line: 1,
             depth: 0,
             in_list: false,
+            work: &Cell::new(0),
         };
         let mut chosen = reading.pattern(0, pattern)?;
         chosen.sort_unstable();
@@ -88,6 +92,8 @@ struct Reading<'a> {
     /// Parentheses around.
     depth: usize,
     in_list: bool,
+    /// Hosts that terms have looked at so far, counting one that several look at for each of them.
+    work: &'a Cell<u64>,
 }
 
 impl Reading<'_> {
@@ -104,6 +110,21 @@ impl Reading<'_> {
             at: self.place(offset),
             reason,
         }
+    }
+
+    /// Accounts for hosts that a term looks at.
+    fn looks_at(&self, offset: usize, hosts: usize) -> Result<(), Error> {
+        let count = self.work.get().saturating_add(hosts as u64);
+        self.work.set(count);
+        if count <= limits::PATTERN_HOSTS {
+            return Ok(());
+        }
+        Err(Error::TooManyHosts {
+            at: self.place(offset),
+            count,
+            limit: limits::PATTERN_HOSTS,
+            within: "the terms of a pattern, all together",
+        })
     }
 
     /// The hosts of a pattern that begins `offset` characters into the line; a host may come more than once.
@@ -128,16 +149,23 @@ impl Reading<'_> {
             Chosen::none(count)
         };
         for term in terms {
-            chosen.apply(term.operator, self.term(offset + term.offset, term.text)?);
+            chosen.apply(term.operator, self.operand(offset, &term)?);
         }
         Ok((0..count as u32).filter(|host| chosen.has(*host)).collect())
+    }
+
+    /// The hosts of a term of the pattern that begins at `offset`.
+    fn operand(&self, offset: usize, term: &Term<'_>) -> Result<Vec<u32>, Error> {
+        let hosts = self.term(offset + term.offset, term.text)?;
+        self.looks_at(offset + term.offset, hosts.len())?;
+        Ok(hosts)
     }
 
     /// What any of the terms names: nothing here costs more than the terms themselves.
     fn join(&self, offset: usize, terms: &[Term<'_>]) -> Result<Vec<u32>, Error> {
         let mut hosts = Vec::new();
         for term in terms {
-            hosts.append(&mut self.term(offset + term.offset, term.text)?);
+            hosts.append(&mut self.operand(offset, term)?);
             self.settle(&mut hosts);
         }
         Ok(hosts)

@@ -288,6 +288,7 @@ impl Reading<'_> {
         matches: impl Fn(&str) -> bool,
     ) -> Result<Vec<u32>, Error> {
         let inventory = self.inventory;
+        self.looks_at(offset, inventory.groups.len() + inventory.hosts.len())?;
         let with_names = |names: &mut dyn Iterator<Item = &str>| -> Vec<u32> {
             let matching = (0u32..).zip(names).filter(|(_, name)| matches(name));
             matching.map(|(number, _)| number).collect()
