@@ -351,6 +351,9 @@ pub fn check(config: &Config) -> Result<(), Error> {
     if let Some(tcp) = &config.listen.tcp {
         crate::tls::server_config(tcp)?;
     }
+    if let Some(unix) = &config.listen.unix {
+        unix.locals()?;
+    }
     Verified::read(&config.boot, &trust(config), Machine.wall()).map(drop)
 }
 

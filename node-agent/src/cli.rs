@@ -1,5 +1,6 @@
 //! The program: reads its arguments, starts the agent, and ends it on SIGTERM or SIGINT. The first signal drains and exits 0,
-//! a second one exits at once. What keeps it from starting is one message on stderr and exit code 1.
+//! a second one exits at once. What keeps it from starting is one message on stderr and exit code 1; 2 where an agent was to
+//! be reached and none takes the connection.
 
 use std::{
     io::{IsTerminal, Write as _},
@@ -17,27 +18,35 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    agent, config::Config, data_dir, error::Error, local, server::Server, sim::cli as sim,
+    agent,
+    config::{Config, DEFAULT_PATH},
+    data_dir, dial,
+    error::Error,
+    local,
+    server::Server,
+    sim::cli as sim,
     target::Target,
 };
 
 /// Threads that serve requests. Actors run on threads of their own, and work that blocks on others again.
 const THREADS: usize = 2;
 
+/// How the process ends when it was to reach an agent, and none takes the connection.
+const NOBODY: u8 = 2;
+
 /// The agent of one node: runs its release, and changes it when a signed patch comes.
 #[derive(Parser)]
 #[command(
     name = "midflight-agent",
     version,
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
+    args_conflicts_with_subcommands = true
 )]
 struct Arguments {
     #[command(subcommand)]
     verb: Option<Verb>,
     /// The configuration file (YAML).
-    #[arg(long, value_name = "FILE", required = true)]
-    config: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
     /// Check the configuration and everything it names, change nothing, and exit.
     #[arg(long)]
     check: bool,
@@ -51,6 +60,7 @@ struct Arguments {
 enum Verb {
     #[command(flatten)]
     Local(Order),
+    DialStdio(dial::DialArgs),
     Sim(sim::SimArgs),
 }
 
@@ -84,7 +94,10 @@ pub fn main(make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>)
                 error.chain(),
                 error.hint()
             );
-            ExitCode::FAILURE
+            match error {
+                Error::NoAgent { .. } | Error::Dropped { .. } => ExitCode::from(NOBODY),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -94,18 +107,15 @@ fn run(
     make_target: impl FnOnce(&Config) -> Result<Arc<dyn Target>, Error>,
 ) -> Result<(), Error> {
     if let Some(parent) = arguments.die_with_parent {
-        // Whatever it does, there may be no configuration to name.
-        let named = arguments.config.clone().unwrap_or_default();
-        die_with(parent).map_err(Error::io("follow the parent process of", &named))?;
+        die_with(parent).map_err(Error::io("follow the parent process of", "the agent"))?;
     }
     match arguments.verb {
         Some(Verb::Sim(args)) => return sim::run(args),
         Some(Verb::Local(order)) => return local_order(order),
+        Some(Verb::DialStdio(args)) => return dial::run(&args),
         None => {}
     }
-    // Without a verb there is a configuration.
-    let path = arguments.config.unwrap_or_default();
-    let config = Config::read(&path)?;
+    let config = Config::read(&arguments.config)?;
     if arguments.check {
         return agent::check(&config);
     }

@@ -13,8 +13,13 @@ use serde::{Deserialize, Deserializer, de};
 use crate::{
     error::Error,
     limits::{Limits, Within},
+    peers::Peers,
 };
 
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/midflight/agent.yaml";
+/// The socket of `listen.unix` when nobody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/midflight/agent.sock";
 /// Most bytes of a configuration file.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -98,7 +103,7 @@ impl<'de> Deserialize<'de> for Sys {
 pub struct Listen {
     /// TCP, always with mutual TLS.
     pub tcp: Option<Tcp>,
-    /// A Unix socket, for the agent's own user and root.
+    /// A Unix socket, for the agent's own user, root, and who else is listed.
     pub unix: Option<Unix>,
 }
 
@@ -120,8 +125,12 @@ pub struct Tcp {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unix {
-    /// The socket; made with mode 0600.
+    /// The socket. Default [`DEFAULT_SOCKET`].
+    #[serde(default = "default_socket")]
     pub path: PathBuf,
+    /// Users of this machine who may use it too, by name or id, and their roles.
+    #[serde(default)]
+    pub peers: Peers,
 }
 
 /// A node's name: 1 to 253 characters of letters, digits, `.`, `_` and `-`.
@@ -243,6 +252,10 @@ fn problem_of(error: &serde_saphyr::Error) -> String {
     }
 }
 
+fn default_socket() -> PathBuf {
+    PathBuf::from(DEFAULT_SOCKET)
+}
+
 fn one() -> Within<1, 64> {
     Within::of(1)
 }
@@ -257,6 +270,8 @@ fn loopback() -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use midflight_proto::peer::Role;
+
     use super::*;
 
     const GOOD: &str = "node: web1.eu
@@ -328,6 +343,25 @@ allowed_signers: allowed_signers
         let (line, column, problem) = place(&format!("{GOOD}limits:\n  workers: 257\n"));
         assert_eq!((line, column), (9, 12), "{problem}");
         assert!(problem.contains("0 to 256"), "{problem}");
+    }
+
+    #[test]
+    fn the_unix_socket_has_a_default_path_and_lists_its_users_with_their_roles() {
+        let unix = |text: &str| parse(&GOOD.replace("{path: agent.sock}", text));
+        let config = unix("{}").unwrap();
+        let socket = config.listen.unix.unwrap();
+        assert_eq!(socket.path, Path::new(DEFAULT_SOCKET));
+        assert!(!socket.locals().unwrap().has_others());
+        let config = unix("{peers: {1: operator, '2': debugger, 3: viewer, 4: }}").unwrap();
+        let locals = config.listen.unix.unwrap().locals().unwrap();
+        let roles = [1, 2, 3, 4, 5].map(|uid| locals.peer(uid).role);
+        let (viewer, none) = (Some(Role::Viewer), None);
+        let (operator, debugger) = (Some(Role::Operator), Some(Role::Debugger));
+        assert_eq!(roles, [operator, debugger, viewer, viewer, none]);
+        let refused = unix("{peers: {1: owner}}").unwrap_err().to_string();
+        assert!(refused.contains("agent.yaml:6:"), "{refused}");
+        let refused = unix("{peers: {'-x y': viewer}}").unwrap_err().to_string();
+        assert!(refused.contains("agent.yaml:6:"), "{refused}");
     }
 
     #[test]

@@ -17,7 +17,10 @@ use tonic::{
     transport::{Channel, Endpoint, Uri},
 };
 
-use crate::{config::Config, error::Error};
+use crate::{
+    config::{Config, DEFAULT_PATH},
+    error::Error,
+};
 
 /// The socket of a data directory.
 #[must_use]
@@ -49,7 +52,7 @@ pub struct ConfirmArgs {
 #[derive(Args, Debug)]
 pub struct CommonArgs {
     /// The configuration file of the agent (YAML).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
     /// Why, for the journal.
     #[arg(long)]

@@ -1,12 +1,12 @@
 //! The running agent: its listeners, its gRPC server, and its orderly end. Stopping takes no more connections, aborts an
 //! upgrade that has not resumed, and drains the target.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use midflight_proto::agent::v1::{self as pb, node_agent_server::NodeAgentServer};
 use midflight_proto::listen::{self, Connection, SocketFile};
-use midflight_proto::peer::Right;
+use midflight_proto::peer::{Locals, Right};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
@@ -74,16 +74,18 @@ impl Server {
                 address: unix.path.display().to_string(),
                 source,
             };
-            let (listener, file) = listen::bind_unix(&unix.path).map_err(refused)?;
+            let locals = unix.locals()?;
+            let (listener, file) = listen::bind_unix(&unix.path, &locals).map_err(refused)?;
             sockets.push(file);
-            let accept = listen::accept_unix(listener, connections.clone());
+            let accept = listen::accept_unix(listener, locals, connections.clone());
             tasks.spawn(accept.map(Ok));
         }
         let local = crate::local::socket(data.path());
-        match listen::bind_unix(&local) {
+        let own = Locals::new(BTreeMap::new());
+        match listen::bind_unix(&local, &own) {
             Ok((listener, file)) => {
                 sockets.push(file);
-                tasks.spawn(listen::accept_unix(listener, connections.clone()).map(Ok));
+                tasks.spawn(listen::accept_unix(listener, own, connections.clone()).map(Ok));
             }
             // Such a path is too long for a socket. Whoever stands on the node can still restart the agent.
             Err(error) => tracing::warn!(

@@ -1,4 +1,4 @@
-//! The listeners: TCP with mutual TLS, and a Unix socket of mode 0600. Handshakes run beside each other, each with a
+//! The listeners: TCP with mutual TLS, and Unix sockets, by default of mode 0600. Handshakes run beside each other, each with a
 //! deadline; when there are too many, the oldest gives way, so that peers who connect and stay silent keep nobody out.
 //! What comes out is connections with a known peer, for the gRPC server.
 
@@ -22,7 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 
-use crate::peer::Peer;
+use crate::peer::{Locals, Peer};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -107,22 +107,28 @@ async fn handshake(
     })
 }
 
-/// Accepts on a Unix socket until the receiver of `out` is gone.
-pub async fn accept_unix(listener: UnixListener, out: mpsc::Sender<io::Result<Connection>>) {
-    let own = rustix::process::geteuid().as_raw();
+/// Accepts on a Unix socket until the receiver of `out` is gone. Who has no role there is let go before a byte is read.
+pub async fn accept_unix(
+    listener: UnixListener,
+    locals: Locals,
+    out: mpsc::Sender<io::Result<Connection>>,
+) {
     loop {
         let accepted = tokio::select! {
             () = out.closed() => return,
             accepted = listener.accept() => accepted,
         };
         let connection = accepted.and_then(|(stream, _)| {
-            let peer = Peer::of_uid(stream.peer_cred()?.uid(), own);
+            let peer = locals.peer(stream.peer_cred()?.uid());
             Ok(Connection {
                 io: Io::Unix(stream),
                 peer,
             })
         });
         match connection {
+            Ok(Connection { peer, .. }) if peer.role.is_none() => {
+                tracing::info!(peer = peer.name, "a process without a role is let go");
+            }
             Ok(connection) => {
                 if out.send(Ok(connection)).await.is_err() {
                     return;
@@ -145,12 +151,13 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds a Unix socket of mode 0600. It is made under another name and renamed, so that it is never open to others; a socket
-/// left by an earlier process is replaced, and any other file refused.
+/// Binds a Unix socket for those who may use it: of mode 0600, or 0666 where others than the own user and root may. It is made
+/// under another name and renamed, so that it is open to nobody else before; a socket left by an earlier process is replaced,
+/// and any other file refused.
 ///
 /// # Errors
 /// What the operating system says, and `AlreadyExists` for another file.
-pub fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+pub fn bind_unix(path: &Path, locals: &Locals) -> io::Result<(UnixListener, SocketFile)> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(
@@ -168,7 +175,8 @@ pub fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         other => other?,
     }
     let listener = UnixListener::bind(&fresh)?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+    let mode = if locals.has_others() { 0o666 } else { 0o600 };
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(mode))?;
     fs::rename(&fresh, path)?;
     Ok((listener, SocketFile(path.to_owned())))
 }

@@ -1,6 +1,8 @@
 //! Who is at the other end of a connection, and what that peer may ask. The role comes from the organisational unit of the
 //! client certificate, or from the user id behind a Unix socket; without a known role a peer may ask nothing.
 
+use std::collections::BTreeMap;
+
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// What a certificate says its holder is for.
@@ -76,13 +78,36 @@ impl Peer {
             role,
         }
     }
+}
 
-    /// The process behind a Unix socket. Only `own` and root have a role.
-    pub fn of_uid(uid: u32, own: u32) -> Self {
-        let role = (uid == own || uid == 0).then_some(Role::Operator);
-        Self {
+/// Who may use a Unix socket: the own user and root as operators, and whoever else is listed.
+#[derive(Clone, Debug)]
+pub struct Locals {
+    own: u32,
+    listed: BTreeMap<u32, Role>,
+}
+
+impl Locals {
+    /// The user of this process, root, and these user ids. A role that is listed for the own user or root is theirs instead.
+    #[must_use]
+    pub fn new(listed: BTreeMap<u32, Role>) -> Self {
+        let own = rustix::process::geteuid().as_raw();
+        Self { own, listed }
+    }
+
+    /// Whether anybody but the own user and root may connect.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        self.listed.keys().any(|&uid| uid != self.own && uid != 0)
+    }
+
+    /// The process behind a connection, by its user id. One that may not connect has no role.
+    #[must_use]
+    pub fn peer(&self, uid: u32) -> Peer {
+        let unlisted = (uid == self.own || uid == 0).then_some(Role::Operator);
+        Peer {
             name: format!("uid {uid}"),
-            role,
+            role: self.listed.get(&uid).copied().or(unlisted),
         }
     }
 }
@@ -105,11 +130,31 @@ mod tests {
         assert_eq!(rights(Some(Role::Debugger)), [true, false, true]);
     }
 
+    fn locals(listed: &[(u32, Role)]) -> Locals {
+        Locals {
+            own: 1000,
+            listed: listed.iter().copied().collect(),
+        }
+    }
+
     #[test]
-    fn only_the_own_user_and_root_have_a_role_on_a_unix_socket() {
-        assert_eq!(Peer::of_uid(1000, 1000).role, Some(Role::Operator));
-        assert_eq!(Peer::of_uid(0, 1000).role, Some(Role::Operator));
-        assert_eq!(Peer::of_uid(1001, 1000).role, None);
+    fn only_the_own_user_and_root_have_a_role_on_a_unix_socket_where_nobody_is_listed() {
+        let locals = locals(&[]);
+        assert!(!locals.has_others());
+        assert_eq!(locals.peer(1000).role, Some(Role::Operator));
+        assert_eq!(locals.peer(0).role, Some(Role::Operator));
+        assert_eq!(locals.peer(1001).role, None);
+    }
+
+    #[test]
+    fn a_listed_user_has_the_role_that_is_listed_the_own_user_and_root_too() {
+        let given = locals(&[(0, Role::Viewer), (1001, Role::Debugger)]);
+        assert!(given.has_others());
+        assert_eq!(given.peer(0).role, Some(Role::Viewer));
+        assert_eq!(given.peer(1000).role, Some(Role::Operator));
+        assert_eq!(given.peer(1001).role, Some(Role::Debugger));
+        assert_eq!(given.peer(1002).role, None);
+        assert!(!locals(&[(0, Role::Viewer), (1000, Role::Viewer)]).has_others());
     }
 
     #[test]

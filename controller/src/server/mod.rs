@@ -8,6 +8,7 @@ pub mod problem;
 pub mod service;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use midflight_proto::controller::v1::controller_server::ControllerServer;
 use midflight_proto::listen::{self, SocketFile};
+use midflight_proto::peer::Locals;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as signal};
@@ -83,9 +85,10 @@ impl Server {
             };
             let open = std::fs::create_dir_all(&folder).and_then(|()| std::fs::File::open(&folder));
             let opened = open.map_err(failed)?;
+            let locals = Locals::new(BTreeMap::new());
             let (listener, file) =
-                listen::bind_unix(&by_descriptor(&opened, &name)).map_err(failed)?;
-            tasks.spawn(listen::accept_unix(listener, connections.clone()));
+                listen::bind_unix(&by_descriptor(&opened, &name), &locals).map_err(failed)?;
+            tasks.spawn(listen::accept_unix(listener, locals, connections.clone()));
             socket = Some(Socket {
                 _file: file,
                 _folder: opened,

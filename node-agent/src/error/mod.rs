@@ -252,6 +252,27 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
+    /// The agent takes no connection of this user.
+    #[error("the agent at {} ended the connection before it said a word", path.display())]
+    Dropped {
+        /// Its socket.
+        path: PathBuf,
+    },
+
+    /// The agent has no Unix socket that could be dialled.
+    #[error("{} gives the agent no Unix socket", path.display())]
+    NoSocket {
+        /// The configuration file.
+        path: PathBuf,
+    },
+
+    /// The configuration names a user whom the machine does not know.
+    #[error("listen.unix.peers names the user {user}, whom this machine does not know")]
+    UnknownUser {
+        /// The name.
+        user: String,
+    },
+
     /// There is no rollout that an order on the node itself could be for.
     #[error("{rollout} node {node}, which runs {runs}")]
     NothingOpen {

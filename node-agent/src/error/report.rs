@@ -55,6 +55,9 @@ impl Error {
             Self::NothingOpen { .. } => "MF0447",
             Self::LocalOrder { .. } => "MF0448",
             Self::Simulation { .. } => "MF0450",
+            Self::UnknownUser { .. } => "MF0451",
+            Self::Dropped { .. } => "MF0452",
+            Self::NoSocket { .. } => "MF0453",
         }
     }
 
@@ -104,6 +107,9 @@ impl Error {
             Self::NoSuchRelease { .. } => "ask for the releases of the node again",
             Self::ReleaseNeeded { .. } => "wait until nothing needs it, or roll the node to another release first",
             Self::Simulation { .. } => "see `midflight-agent sim --help`",
+            Self::UnknownUser { .. } => "make that user, or name a user id",
+            Self::Dropped { .. } => "the agent's log says why; listen.unix.peers in its configuration lists the users who may connect",
+            Self::NoSocket { .. } => "add listen.unix to it, or name the socket with --socket PATH",
         }
         .to_owned()
     }
