@@ -64,9 +64,10 @@ enum Verb {
     Sim(sim::SimArgs),
 }
 
-/// What is ordered on the node itself.
+/// What is asked or ordered on the node itself.
 #[derive(Subcommand)]
 enum Order {
+    Status(local::StatusArgs),
     Rollback(local::RollbackArgs),
     Confirm(local::ConfirmArgs),
 }
@@ -137,12 +138,13 @@ fn run(
         .block_on(serve(&config, target))
 }
 
-/// An order on the node itself; what happened goes to stdout.
+/// A question or an order on the node itself; what happened goes to stdout.
 fn local_order(order: Order) -> Result<(), Error> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Error::io("start a thread for", "an order"))?;
     let text = runtime.block_on(async {
         match order {
+            Order::Status(args) => local::status(&args).await,
             Order::Rollback(args) => local::rollback(&args).await,
             Order::Confirm(args) => local::confirm(&args).await,
         }

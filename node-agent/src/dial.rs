@@ -1,11 +1,11 @@
 //! `midflight-agent dial-stdio`: a controller's connection over SSH where sockets cannot be forwarded. It copies between its
 //! own stdin and stdout and the agent's Unix socket until either side ends, and does nothing else: it looks at no byte,
-//! holds no more than the pipes and the socket hold, and takes nothing from the other side but bytes, so that it can stand as a
+//! holds no more than a pipe does, and takes nothing from the other side but bytes, so that it can stand as a
 //! forced command (`restrict,command="midflight-agent dial-stdio"` in authorized_keys(5)).
 
 use std::{
     fs::File,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read, Write},
     net::Shutdown,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -25,6 +25,9 @@ use crate::{
     config::{Config, DEFAULT_PATH, DEFAULT_SOCKET},
     error::Error,
 };
+
+/// Bytes that are on their way in each direction: what a pipe holds.
+const CHUNK: usize = 1 << 16;
 
 /// Connect stdin and stdout with the agent of this node; for controllers that come over SSH.
 #[derive(Args, Debug)]
@@ -58,15 +61,31 @@ pub fn run(args: &DialArgs) -> Result<(), Error> {
     let ended = said_all.clone();
     // Owned by nobody: it may stand in a read of stdin for ever, and ends with the process.
     thread::spawn(move || {
-        let _ = io::copy(&mut &input, &mut &sending); // a broken connection shows in the other direction
+        let _ = copy(&input, &sending); // a broken connection shows in the other direction
         ended.store(true, Relaxed);
         let _ = sending.shutdown(Shutdown::Write);
     });
-    match io::copy(&mut &agent, &mut &output) {
+    match copy(&agent, &output) {
         // An agent speaks first: HTTP/2 begins with its settings.
         Ok(0) if !said_all.load(Relaxed) => Err(Error::Dropped { path }),
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(broken()(error)),
         _ => Ok(()),
+    }
+}
+
+/// Bytes until the end; gives their number. Not `io::copy`, which splices on Linux: splice(2) holds the lock of a pipe while it waits
+/// for the socket at the other end, and whoever looks into the pipe meanwhile waits too, also with O_NONBLOCK as sshd does.
+fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<u64> {
+    let mut chunk = vec![0; CHUNK];
+    let mut total = 0;
+    loop {
+        let read = match from.read(&mut chunk) {
+            Ok(0) => return Ok(total),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        to.write_all(&chunk[..read])?;
+        total += read as u64; // usize has 64 bits at most
     }
 }
 

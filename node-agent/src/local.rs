@@ -1,5 +1,5 @@
-//! Break-glass: `midflight-agent rollback` and `midflight-agent confirm`, on the node itself, for the day the controller is
-//! gone. They ask the living agent through a socket in its data directory that only its own user and root can open, so that
+//! On the node itself: `midflight-agent status`, and break-glass, `midflight-agent rollback` and `midflight-agent confirm`, for
+//! the day the controller is gone. They ask the living agent through a socket in its data directory that only its own user and root can open, so that
 //! the order is checked, written down and carried out as any other. Without a living agent there is nothing to ask: the next
 //! start boots the permanent release.
 
@@ -48,12 +48,29 @@ pub struct ConfirmArgs {
     finish: bool,
 }
 
-/// What both need.
+/// Say what runs on this node: release, actors, the rollout that is open. Exit 2 when no agent answers.
 #[derive(Args, Debug)]
-pub struct CommonArgs {
+pub struct StatusArgs {
+    #[command(flatten)]
+    agent: AgentArgs,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which agent.
+#[derive(Args, Debug)]
+pub struct AgentArgs {
     /// The configuration file of the agent (YAML).
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
+}
+
+/// What both orders need.
+#[derive(Args, Debug)]
+pub struct CommonArgs {
+    #[command(flatten)]
+    agent: AgentArgs,
     /// Why, for the journal.
     #[arg(long)]
     reason: String,
@@ -73,12 +90,46 @@ pub enum OnDownFailure {
     Stop,
 }
 
+/// Says what runs.
+///
+/// # Errors
+/// [`Error::NoAgent`], and those of the configuration.
+pub async fn status(args: &StatusArgs) -> Result<String, Error> {
+    let (_, described) = ask(&args.agent).await?;
+    let vsn = |release: &Option<pb::Release>| {
+        let release = release.as_ref();
+        release.map_or_else(String::new, |release| release.vsn.clone())
+    };
+    let (current, permanent) = (vsn(&described.current), vsn(&described.permanent));
+    let upgrade = described.upgrade.as_ref();
+    if args.json {
+        let rollout = upgrade.and_then(|upgrade| upgrade.key.as_ref());
+        let status = serde_json::json!({
+            "node": described.node, "version": described.agent_version, "current": current,
+            "permanent": permanent, "actors": described.actors, "uptime_ms": described.uptime_ms,
+            "rollout": rollout.map(|key| &key.rollout_id),
+        });
+        return Ok(format!("{status}\n"));
+    }
+    let mut text = format!(
+        "node {}: {current} runs, {permanent} is permanent, {} actors; up for {} s, agent {}\n",
+        described.node,
+        described.actors,
+        described.uptime_ms / 1_000,
+        described.agent_version
+    );
+    if let Some(upgrade) = upgrade {
+        text.push_str(&before(&described, upgrade));
+    }
+    Ok(text)
+}
+
 /// Rolls back, and says what happened.
 ///
 /// # Errors
 /// [`Error::NoAgent`], [`Error::NothingOpen`], [`Error::LocalOrder`], and those of the configuration.
 pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
-    let (mut agent, described) = ask(&args.common).await?;
+    let (mut agent, described) = ask(&args.common.agent).await?;
     let open = described.upgrade.as_ref().or(described.undoable.as_ref());
     let upgrade = wanted(&described, open, &args.common)?;
     let request = pb::RollbackRequest {
@@ -144,7 +195,7 @@ pub async fn rollback(args: &RollbackArgs) -> Result<String, Error> {
 /// # Errors
 /// As [`rollback`].
 pub async fn confirm(args: &ConfirmArgs) -> Result<String, Error> {
-    let (mut agent, described) = ask(&args.common).await?;
+    let (mut agent, described) = ask(&args.common.agent).await?;
     let upgrade = wanted(&described, described.upgrade.as_ref(), &args.common)?;
     let request = pb::ConfirmRequest {
         key: upgrade.key.clone(),
@@ -177,7 +228,7 @@ pub async fn confirm(args: &ConfirmArgs) -> Result<String, Error> {
     Ok(text)
 }
 
-async fn ask(args: &CommonArgs) -> Result<(NodeAgentClient<Channel>, pb::DescribeResponse), Error> {
+async fn ask(args: &AgentArgs) -> Result<(NodeAgentClient<Channel>, pb::DescribeResponse), Error> {
     let config = Config::read(&args.config)?;
     let path = socket(&config.data_dir);
     let no_agent = |source: Box<dyn std::error::Error + Send + Sync>| Error::NoAgent {

@@ -174,6 +174,7 @@ fn many_bytes_go_both_ways_at_once_and_none_stay_in_the_process() {
             stream.write_all(&chunk[..read]).unwrap();
             total += read;
         }
+        assert_eq!(stream.read(&mut chunk).unwrap(), 0);
     });
     let mut child = dial(&["--socket", "s"], folder.path()).spawn().unwrap();
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -199,8 +200,8 @@ fn many_bytes_go_both_ways_at_once_and_none_stay_in_the_process() {
             .unwrap();
         assert!(peak < 32 << 10, "{peak} KiB");
     }
-    agent.join().unwrap();
     drop((input, output));
+    agent.join().unwrap();
     assert!(child.wait().unwrap().success());
 }
 

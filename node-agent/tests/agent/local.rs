@@ -1,7 +1,7 @@
 //! Break-glass: orders that are given on the node itself.
 
 use clap::Parser;
-use midflight_agent::local::{self, ConfirmArgs, RollbackArgs};
+use midflight_agent::local::{self, ConfirmArgs, RollbackArgs, StatusArgs};
 use midflight_proto::agent::v1 as pb;
 
 use crate::support::{Node, bundles::patch, failure, journal};
@@ -16,6 +16,12 @@ struct Confirm {
 struct Rollback {
     #[command(flatten)]
     args: RollbackArgs,
+}
+
+#[derive(Parser)]
+struct Status {
+    #[command(flatten)]
+    args: StatusArgs,
 }
 
 fn words<'a>(node: &Node, more: &'a [&'a str]) -> Vec<String> {
@@ -94,6 +100,32 @@ async fn a_confirm_on_the_node_itself_makes_it_permanent_and_can_end_the_claim()
     let text = rollback(&node, &[]).await.unwrap();
     assert!(text.contains("had finished"), "{text}");
     assert_eq!(node.releases().await, ("1".into(), "1".into()));
+}
+
+#[tokio::test]
+async fn what_runs_can_be_asked_on_the_node_itself() {
+    let mut node = Node::start().await;
+    node.upgraded("r", &patch("1", "2")).await;
+    let config = node.path("agent.yaml").display().to_string();
+    let status = async |more: &[&str]| {
+        let words = ["status", "--config", &config];
+        let words = words.iter().chain(more);
+        local::status(&Status::parse_from(words).args).await
+    };
+    let text = status(&[]).await.unwrap();
+    assert!(
+        text.starts_with("node web1.eu: 2 runs, 1 is permanent, 3 actors;"),
+        "{text}"
+    );
+    assert!(text.contains("1 to 2, was in probation"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&status(&["--json"]).await.unwrap()).unwrap();
+    assert_eq!(
+        (&json["actors"], &json["rollout"]),
+        (&3.into(), &"r".into())
+    );
+    node.server.take().unwrap().stop().await;
+    assert_eq!(status(&[]).await.unwrap_err().code(), "MF0446");
 }
 
 #[tokio::test]
