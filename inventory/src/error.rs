@@ -242,6 +242,56 @@ pub enum Error {
         /// Why: the file could not be opened, is too large, or is not UTF-8.
         source: Box<Error>,
     },
+    /// A line of an INI inventory is none of those that its section takes.
+    #[error("{}", Report(at, format_args!("{reason}"), next))]
+    BadLine {
+        /// The part of the line that is wrong.
+        at: Box<Place>,
+        /// What is wrong with it.
+        reason: String,
+        /// What to write instead.
+        next: &'static str,
+    },
+    /// A source is in no format that is read, or in two.
+    #[error("{} is no inventory that is read here: {reason}; {next}", path.display())]
+    UnknownFormat {
+        /// The source.
+        path: PathBuf,
+        /// What it looks like.
+        reason: &'static str,
+        /// What to do.
+        next: &'static str,
+    },
+    /// A connection variable of a host cannot be used.
+    #[error("{}", Report(at, format_args!("{variable} of host {host} is {reason}"), "set it to plain text or a plain number, for instance in a source that is read after this one"))]
+    Connection {
+        /// Where the variable is set.
+        at: Box<Place>,
+        /// The variable.
+        variable: String,
+        /// The host.
+        host: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
+    /// An executable inventory could not be run, failed, or printed too much.
+    #[error("{} {args}: {reason}{}{complaints}\n run it by hand to see what it prints", path.display(), if complaints.is_empty() { "" } else { "\n " })]
+    Program {
+        /// The program.
+        path: PathBuf,
+        /// The arguments it was called with.
+        args: String,
+        /// What happened.
+        reason: String,
+        /// The last lines of what it wrote to its standard error.
+        complaints: String,
+    },
+    /// A file is encrypted by `ansible-vault` as a whole.
+    #[error("{} is encrypted by ansible-vault, and vaults are not opened; keep what is secret in a file of its own, or decrypt it with ansible-vault", path.display())]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl Error {
@@ -273,6 +323,11 @@ impl Error {
             Error::ReadList { .. } => "MF0122",
             Error::Ambiguous { .. } => "MF0141",
             Error::BadNodeSet { .. } => "MF0142",
+            Error::BadLine { .. } => "MF0123",
+            Error::UnknownFormat { .. } => "MF0124",
+            Error::Connection { .. } => "MF0125",
+            Error::Program { .. } => "MF0126",
+            Error::Encrypted { .. } => "MF0127",
         }
     }
 
@@ -280,7 +335,11 @@ impl Error {
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Error::Read { .. } | Error::FileTooLarge { .. } => None,
+            Error::Read { .. }
+            | Error::FileTooLarge { .. }
+            | Error::UnknownFormat { .. }
+            | Error::Program { .. }
+            | Error::Encrypted { .. } => None,
             Error::NotUtf8 { at }
             | Error::Yaml { at, .. }
             | Error::TooComplex { at, .. }
@@ -302,7 +361,9 @@ impl Error {
             | Error::BadRegex { at, .. }
             | Error::Ambiguous { at, .. }
             | Error::BadNodeSet { at, .. }
-            | Error::ReadList { at, .. } => Some(at),
+            | Error::ReadList { at, .. }
+            | Error::BadLine { at, .. }
+            | Error::Connection { at, .. } => Some(at),
         }
     }
 }

@@ -1,19 +1,22 @@
 //! Which nodes exist, how to reach them, and how to name a set of them.
 //!
-//! An [`Inventory`] is read from native YAML files by [`Inventory::load`], asked for hosts by pattern with
-//! [`Inventory::select`], and shown again with names folded into ranges by [`fold`]. It promises that every error
-//! names a file, a line and a column, and that input too large to be meant is refused before memory is spent on it.
-//! It opens no connection and resolves no name.
+//! An [`Inventory`] is read by [`Inventory::load`] from native YAML files and from Ansible's inventories, asked for hosts by
+//! pattern with [`Inventory::select`], and shown again with names folded into ranges by [`fold`]. It promises that every
+//! error names a file, a line and a column, and that input too large to be meant is refused before memory is spent on it.
+//! It opens no connection and resolves no name; the only programs it runs are executable inventories.
 //!
-//! Read in this order: `range` (the `[001:500]` syntax), `native` (the YAML shape, over the located tree of
-//! `document`), `builder` (what makes a readable file a wrong one), [`model`], `pattern`, `fold`.
+//! Read in this order: `sources` (which reader a source is for), `range` (the `[001:500]` syntax), `native` (the native
+//! YAML, over the located tree of `document`), `ansible` (INI, YAML, programs), `builder` (what makes a readable file a wrong
+//! one), [`model`], `pattern`, `fold`.
 #![forbid(unsafe_code)]
 
+mod ansible;
 mod builder;
 mod chosen;
 mod document;
 mod error;
 mod expand;
+mod files;
 mod fold;
 mod graph;
 pub mod limits;
@@ -23,9 +26,12 @@ mod nodeset;
 mod pattern;
 mod place;
 mod range;
+mod reach;
 mod relations;
+mod sources;
 mod suggest;
 mod value;
+mod vars;
 mod words;
 
 pub use error::Error;

@@ -26,3 +26,7 @@ pub const YAML_DEPTH: usize = 32;
 pub const YAML_TEXT: usize = 32 * 1024 * 1024;
 /// YAML events that aliases (`*name`) may add to a file.
 pub const YAML_ALIAS_EVENTS: usize = 100_000;
+/// Nodes of the JSON that one executable inventory prints. A program that runs here is trusted more than a file.
+pub const PRINTED_NODES: usize = 8_000_000;
+/// Seconds that one executable inventory may run in all.
+pub const PROGRAM_SECONDS: u64 = 60;

@@ -14,12 +14,10 @@ use serde::ser::{SerializeStruct, Serializer};
 use crate::error::Error;
 use crate::place::Place;
 use crate::value::Value;
+use crate::vars::Vars;
 
 /// The port of an agent whose entry names none.
 pub const DEFAULT_PORT: u16 = 7400;
-
-/// Variables of one place: a file's top, a group, or a host entry.
-pub(crate) type Vars = BTreeMap<String, Value>;
 
 /// How a controller reaches the agent of a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -84,56 +82,6 @@ pub(crate) struct Membership {
     pub groups: Vec<Arc<str>>,
     /// Variables, in the order in which later ones override earlier ones.
     pub layers: Vec<Arc<Vars>>,
-    /// How these groups say their hosts are reached.
-    pub reach: Reach,
-    /// The settings of SSH that follow from that.
-    pub ssh: Option<Arc<Ssh>>,
-}
-
-/// What one place (a group, a host entry, the top of a file) says about how hosts are reached; all of it optional.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Reach {
-    pub transport: Option<Transport>,
-    pub user: Option<String>,
-    pub port: Option<u16>,
-    pub identity_file: Option<PathBuf>,
-    pub args: Option<Vec<String>>,
-}
-
-impl Reach {
-    /// Takes over what a nearer place sets, each setting as a whole.
-    pub(crate) fn overlay(&mut self, nearer: &Reach) {
-        fn over<T: Clone>(slot: &mut Option<T>, nearer: &Option<T>) {
-            if nearer.is_some() {
-                slot.clone_from(nearer);
-            }
-        }
-        over(&mut self.transport, &nearer.transport);
-        over(&mut self.user, &nearer.user);
-        over(&mut self.port, &nearer.port);
-        over(&mut self.identity_file, &nearer.identity_file);
-        over(&mut self.args, &nearer.args);
-    }
-
-    /// Whether anything is said about SSH itself.
-    pub(crate) fn has_ssh(&self) -> bool {
-        self.user.is_some()
-            || self.port.is_some()
-            || self.identity_file.is_some()
-            || self.args.is_some()
-    }
-
-    /// The settings of the connection, if it is one over SSH.
-    pub(crate) fn ssh(&self) -> Option<Arc<Ssh>> {
-        (self.transport == Some(Transport::Ssh)).then(|| {
-            Arc::new(Ssh {
-                user: self.user.clone(),
-                port: self.port,
-                identity_file: self.identity_file.clone(),
-                common_args: self.args.clone().unwrap_or_default(),
-            })
-        })
-    }
 }
 
 /// One node that patches can go to.
@@ -214,7 +162,7 @@ impl Host {
     pub fn vars(&self) -> BTreeMap<&str, &Value> {
         let layers = self.membership.layers.iter().chain(&self.vars);
         layers
-            .flat_map(|vars| vars.iter().map(|(name, value)| (name.as_str(), value)))
+            .flat_map(|vars| vars.iter().map(|var| (&*var.name, &var.value)))
             .collect()
     }
 }
@@ -253,10 +201,11 @@ impl Group {
         &self.name
     }
 
-    /// The variables written at this group, not those of its parents.
+    /// The variables set at this group, not those of its parents.
     #[must_use]
-    pub fn vars(&self) -> &BTreeMap<String, Value> {
-        &self.vars
+    pub fn vars(&self) -> BTreeMap<&str, &Value> {
+        let vars = self.vars.iter();
+        vars.map(|var| (&*var.name, &var.value)).collect()
     }
 }
 
@@ -267,18 +216,23 @@ pub struct Inventory {
     pub(crate) groups: Vec<Group>,
     pub(crate) host_index: HashMap<Arc<str>, u32>,
     pub(crate) group_index: HashMap<Arc<str>, u32>,
+    /// Groups that no other group contains, or that are listed under `all`.
+    pub(crate) roots: Vec<u32>,
+    /// Files of variables that are encrypted as a whole.
+    pub(crate) sealed: Vec<PathBuf>,
     pub(crate) policy: Option<(Value, Box<Place>)>,
 }
 
 impl Inventory {
-    /// Reads native YAML files as one inventory, in the order given. A group may be continued in a later file.
+    /// Reads files, folders and programs as one inventory, in the order given. A group may be continued in a later one.
+    /// `docs/inventory.md` says how the format of each is told.
     ///
     /// # Errors
     ///
     /// The first error in the order of the files; what needs all files (duplicate hosts, unknown groups, cycles) is
     /// checked after the last. Files of more than [`limits::FILE_BYTES`](crate::limits::FILE_BYTES) together are refused.
     pub fn load(paths: &[PathBuf]) -> Result<Inventory, Error> {
-        crate::native::read(&crate::native::sources(paths)?)
+        crate::sources::load(paths)
     }
 
     /// Reads the text of one native YAML file; `file_name` is what errors call it.
@@ -287,7 +241,7 @@ impl Inventory {
     ///
     /// As [`load`](Self::load), but for the reading of files and their size.
     pub fn parse(text: &str, file_name: &str) -> Result<Inventory, Error> {
-        crate::native::read(&[crate::place::Source::new(file_name, text)])
+        crate::sources::parse_native(text, file_name)
     }
 
     /// All hosts, in the order of the files.
@@ -358,6 +312,12 @@ impl Inventory {
         }
     }
 
+    /// Files of variables that `ansible-vault` has encrypted as a whole: what they set is not known.
+    #[must_use]
+    pub fn sealed(&self) -> &[PathBuf] {
+        &self.sealed
+    }
+
     /// The mapping under `policy`, as it was parsed. The inventory reads no meaning into it.
     #[must_use]
     pub fn policy(&self) -> Option<&Value> {
@@ -406,7 +366,7 @@ impl Serialize for GroupView<'_> {
                 .map(Host::name)
                 .collect::<Vec<_>>(),
         )?;
-        view.serialize_field("vars", group.vars())?;
+        view.serialize_field("vars", &group.vars())?;
         view.end()
     }
 }

@@ -3,102 +3,42 @@
 //! This walks the located tree and feeds the builder. It knows the keys and the kinds of their values, and refuses every
 //! other key or kind at its place. Rules about hosts and groups as such are the builder's.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use crate::builder::{Builder, Settings};
 use crate::document::{self, Key, Kind, Node};
 use crate::error::Error;
 use crate::limits;
-use crate::model::{Inventory, Reach, Transport};
-use crate::place::{Pos, Source, Spot, quoted};
+use crate::model::Transport;
+use crate::place::{Pos, Source, Spot};
 use crate::range::{Part, Template};
+use crate::reach::Reach;
 use crate::value::Value;
+use crate::vars::{Var, Vars};
 use crate::words;
 
-/// Reads files, bounded together by [`limits::FILE_BYTES`].
-pub(crate) fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
-    let mut left = limits::FILE_BYTES;
-    let mut sources = Vec::with_capacity(paths.len());
-    for path in paths {
-        let source = source(path, left)?;
-        left -= source.text.len() as u64;
-        sources.push(source);
-    }
-    Ok(sources)
-}
-
-/// Reads a file of at most `limit` bytes as UTF-8.
-pub(crate) fn source(path: &Path, limit: u64) -> Result<Source, Error> {
-    let unreadable = |source| Error::Read {
-        path: path.to_owned(),
+/// Reads one file into the builder.
+pub(crate) fn read(
+    builder: &mut Builder,
+    index: u32,
+    source: &Source,
+    root: &Node<'_>,
+) -> Result<(), Error> {
+    Reader {
         source,
-    };
-    let too_large = || Error::FileTooLarge {
-        path: path.to_owned(),
-        limit: limits::FILE_BYTES,
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    if size > limit {
-        return Err(too_large());
+        index,
+        builder,
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // The size of a pipe or a device is not known before: one byte more than allowed tells.
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
-        return Err(too_large());
-    }
-    let name = path.to_string_lossy();
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Source::new(&name, text)),
-        Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
-            let mut bytes = error.into_bytes();
-            // What follows the first bad byte is shown, and only as much as an error shows.
-            let shown = bytes.len().min(valid + 200);
-            let rest = String::from_utf8_lossy(&bytes[valid..shown]).into_owned();
-            bytes.truncate(valid);
-            // Valid up to here by `valid_up_to`, so nothing is lost.
-            let mut text = String::from_utf8(bytes).unwrap_or_default();
-            let pos = Source::position(&text);
-            text.push_str(&rest);
-            Err(Error::NotUtf8 {
-                at: Source::new(&name, text).place(pos),
-            })
-        }
-    }
-}
-
-/// Reads the sources as one inventory.
-pub(crate) fn read(sources: &[Source]) -> Result<Inventory, Error> {
-    let mut builder = Builder::new(sources);
-    for (index, source) in sources.iter().enumerate() {
-        let root = document::parse(source)?;
-        Reader {
-            source,
-            index: index as u32,
-            builder: &mut builder,
-        }
-        .root(&root)?;
-    }
-    builder.finish()
+    .root(root)
 }
 
 type Entry<'n, 'a> = (&'n Key<'a>, &'n Node<'a>);
 
-struct Reader<'b, 's> {
-    source: &'s Source,
+struct Reader<'b> {
+    source: &'b Source,
     index: u32,
-    builder: &'b mut Builder<'s>,
+    builder: &'b mut Builder,
 }
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     fn spot(&self, pos: Pos) -> Spot {
         Spot {
             source: self.index,
@@ -107,12 +47,7 @@ impl Reader<'_, '_> {
     }
 
     fn bad(&self, node: &Node<'_>, what: String, expected: &'static str) -> Error {
-        let found = match &node.kind {
-            Kind::Text(text) => quoted(text),
-            Kind::Int(value) => value.to_string(),
-            Kind::Large(value) => value.to_string(),
-            kind => kind.name().to_owned(),
-        };
+        let found = document::found(node);
         Error::BadValue {
             at: self.source.place(node.pos),
             what,
@@ -227,11 +162,15 @@ impl Reader<'_, '_> {
             settings.zone = Some(zone.into());
         }
         if let Some((_, node)) = vars {
-            let mut own = BTreeMap::new();
+            let mut own = Vec::new();
             for (key, node) in self.entries(node, || format!("vars of {host}"))? {
-                own.insert(key.text.to_string(), self.value(node)?);
+                own.push(Var {
+                    name: self.builder.word(&key.text),
+                    value: self.value(node)?,
+                    spot: self.spot(key.pos),
+                });
             }
-            settings.vars = Some(Arc::new(own));
+            settings.vars = Vars::new(own);
         }
         Ok(settings)
     }
@@ -331,69 +270,33 @@ impl Reader<'_, '_> {
     }
 
     fn value(&self, node: &Node<'_>) -> Result<Value, Error> {
-        Ok(match &node.kind {
-            Kind::Null => Value::Null,
-            Kind::Bool(value) => Value::Bool(*value),
-            Kind::Int(value) => Value::Int((*value).into()),
-            Kind::Large(value) => Value::Int((*value).into()),
-            Kind::Float(value) => Value::Float(*value),
-            Kind::Text(text) => Value::Text(text.to_string()),
-            Kind::List(items) => Value::List(
-                items
-                    .iter()
-                    .map(|item| self.value(item))
-                    .collect::<Result<_, _>>()?,
-            ),
-            Kind::Map(_) => {
-                let mut map = BTreeMap::new();
-                for (key, node) in self.entries(node, String::new)? {
-                    map.insert(key.text.to_string(), self.value(node)?);
-                }
-                Value::Map(map)
-            }
-        })
+        document::value(self.source, node)
     }
 
     fn text<'n>(&self, node: &'n Node<'_>, what: impl Fn() -> String) -> Result<&'n str, Error> {
         match &node.kind {
             Kind::Text(text) if !text.is_empty() => Ok(text),
-            Kind::Int(_) | Kind::Large(_) | Kind::Float(_) | Kind::Bool(_) => {
+            Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) => {
                 Err(self.bad(node, what(), "text (quote it)"))
             }
             _ => Err(self.bad(node, what(), "text")),
         }
     }
 
-    /// The entries of a mapping; nothing (`hosts:` with no value) is an empty one.
     fn mapping<'n, 'a>(
         &self,
         node: &'n Node<'a>,
         what: impl Fn() -> String,
     ) -> Result<&'n [(Key<'a>, Node<'a>)], Error> {
-        match &node.kind {
-            Kind::Map(entries) => Ok(entries),
-            Kind::Null => Ok(&[]),
-            _ => Err(self.bad(node, what(), "a mapping")),
-        }
+        document::mapping(self.source, node, what)
     }
 
-    /// The entries of a mapping, which has each key once.
     fn entries<'n, 'a>(
         &self,
         node: &'n Node<'a>,
         what: impl Fn() -> String,
     ) -> Result<&'n [(Key<'a>, Node<'a>)], Error> {
-        let mut seen: HashMap<&str, Pos> = HashMap::new();
-        for (key, _) in self.mapping(node, &what)? {
-            if let Some(first) = seen.insert(&key.text, key.pos) {
-                return Err(Error::DuplicateKey {
-                    at: self.source.place(key.pos),
-                    what: format!("the key {}", quoted(&key.text)),
-                    first: self.source.place(first),
-                });
-            }
-        }
-        self.mapping(node, what)
+        document::entries(self.source, node, what)
     }
 
     /// The values of the known keys; any other key is refused.

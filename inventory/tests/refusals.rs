@@ -381,7 +381,9 @@ fn files_are_read_together_and_named_in_errors() {
         ("MF0103", Some((2, 4)))
     );
     assert_eq!(error(dir.path().join("none.yaml")).code(), "MF0101");
-    assert_eq!(error(dir.path().to_owned()).code(), "MF0101");
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    assert_eq!(error(empty).code(), "MF0124");
 
     let one = file("p1.yaml", b"policy: {waves: [1]}\n");
     let two = file("p2.yaml", b"\npolicy: {waves: [2]}\n");

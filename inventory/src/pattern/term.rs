@@ -11,6 +11,7 @@ use super::glob::Glob;
 use super::members::Members;
 use crate::error::Error;
 use crate::expand;
+use crate::files;
 use crate::limits;
 use crate::native;
 use crate::nodeset;
@@ -381,7 +382,7 @@ impl Reading<'_> {
         if self.in_list {
             return Err(self.bad(offset, "a list cannot name another list"));
         }
-        let source = native::source(Path::new(path), limits::FILE_BYTES).map_err(|source| {
+        let source = files::source(Path::new(path), limits::FILE_BYTES).map_err(|source| {
             Error::ReadList {
                 at: self.place(offset),
                 path: path.into(),

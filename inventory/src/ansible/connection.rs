@@ -1,0 +1,213 @@
+//! Ansible's connection variables, and Midflight's own, as settings of a host.
+//!
+//! The variables are those of Ansible's ssh connection plugin; where two names mean one thing, the one that the plugin
+//! lists last counts. Templates are not evaluated and vaults are not opened: a connection setting that is one of them is
+//! an error that names the variable. What `ssh_config` and the agent may add is for others.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::limits;
+use crate::model::Transport;
+use crate::place::{Place, Spot, quoted};
+use crate::reach::Reach;
+use crate::value::Value;
+use crate::vars::{Var, Vars};
+use crate::words;
+
+/// The variables that are read; of several for one setting, a later one counts.
+const NAMES: [&str; 14] = [
+    "ansible_host",
+    "ansible_ssh_host",
+    "midflight_port",
+    "midflight_zone",
+    // From here on they are about the connection, which hosts can share.
+    "midflight_transport",
+    "ansible_port",
+    "ansible_ssh_port",
+    "ansible_user",
+    "ansible_ssh_user",
+    "ansible_private_key_file",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_args",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+];
+const ADDRESS: std::ops::Range<usize> = 0..2;
+const AGENT_PORT: usize = 2;
+const ZONE: usize = 3;
+const TRANSPORT: usize = 4;
+const PORT: std::ops::Range<usize> = 5..7;
+const USER: std::ops::Range<usize> = 7..9;
+const KEY: std::ops::Range<usize> = 9..11;
+const ARGS: std::ops::Range<usize> = 11..14;
+
+fn index(name: &str) -> Option<usize> {
+    // Most variables are about other things.
+    if !name.starts_with("ansible_") && !name.starts_with("midflight_") {
+        return None;
+    }
+    NAMES.iter().position(|known| *known == name)
+}
+
+/// The connection variables that the groups of a host set.
+#[derive(Debug, Default)]
+pub(crate) struct Connection([Option<Var>; NAMES.len()]);
+
+impl Connection {
+    /// The last layer that sets a variable counts.
+    pub(crate) fn of_layers(layers: &[Arc<Vars>]) -> Connection {
+        let mut connection = Connection::default();
+        for var in layers.iter().flat_map(|layer| layer.iter()) {
+            if let Some(index) = index(&var.name) {
+                connection.0[index] = Some(var.clone());
+            }
+        }
+        connection
+    }
+
+    /// The same with the host's own variables.
+    pub(crate) fn of_host<'a, P: Fn(Spot) -> Box<Place>>(
+        &'a self,
+        own: Option<&'a Vars>,
+        place: P,
+    ) -> Values<'a, P> {
+        let mut vars = std::array::from_fn(|index| self.0[index].as_ref());
+        let mut own_reach = false;
+        for var in own.iter().flat_map(|own| own.iter()) {
+            if let Some(index) = index(&var.name) {
+                vars[index] = Some(var);
+                own_reach |= index >= TRANSPORT;
+            }
+        }
+        Values {
+            vars,
+            own_reach,
+            place,
+        }
+    }
+}
+
+/// The connection variables in force for one host.
+pub(crate) struct Values<'a, P> {
+    vars: [Option<&'a Var>; NAMES.len()],
+    own_reach: bool,
+    place: P,
+}
+
+impl<P: Fn(Spot) -> Box<Place>> Values<'_, P> {
+    /// Whether the host itself sets something about its connection.
+    pub(crate) fn own_reach(&self) -> bool {
+        self.own_reach
+    }
+
+    fn last(&self, names: std::ops::Range<usize>) -> Option<&Var> {
+        self.vars[names].iter().rev().find_map(|var| *var)
+    }
+
+    fn bad(&self, var: &Var, host: &str, reason: impl Into<String>) -> Error {
+        Error::Connection {
+            at: (self.place)(var.spot),
+            variable: var.name.to_string(),
+            host: host.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The text of a variable; nothing if it is empty or null, as Ansible has it.
+    fn text(&self, var: Option<&Var>, host: &str) -> Result<Option<String>, Error> {
+        let Some(var) = var else { return Ok(None) };
+        let text = match &var.value {
+            Value::Null => return Ok(None),
+            Value::Text(text) if text.is_empty() => return Ok(None),
+            Value::Text(text) => text.clone(),
+            Value::Int(number) => number.to_string(),
+            value if value.get(super::VAULT).is_some() => {
+                return Err(self.bad(var, host, "encrypted by ansible-vault"));
+            }
+            _ => return Err(self.bad(var, host, "neither text nor a number")),
+        };
+        if ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
+            return Err(self.bad(var, host, "a template, and templates are not evaluated"));
+        }
+        if text.contains(char::is_control) {
+            return Err(self.bad(var, host, "text with a control character"));
+        }
+        Ok(Some(text))
+    }
+
+    fn number(&self, var: Option<&Var>, host: &str) -> Result<Option<u16>, Error> {
+        let Some((var, text)) = var.zip(self.text(var, host)?) else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(port @ 1..) => Ok(Some(port)),
+            _ => Err(self.bad(
+                var,
+                host,
+                format!("{}, and not a number from 1 to 65535", quoted(&text)),
+            )),
+        }
+    }
+
+    pub(crate) fn address(&self, host: &str) -> Result<Option<Arc<str>>, Error> {
+        let var = self.last(ADDRESS);
+        let Some((var, text)) = var.zip(self.text(var, host)?) else {
+            return Ok(None);
+        };
+        let allowed =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+        if text.len() > limits::NAME_LENGTH || text.starts_with('-') || !text.chars().all(allowed) {
+            let reason = format!(
+                "{}, which is neither a DNS name nor an IP address",
+                quoted(&text)
+            );
+            return Err(self.bad(var, host, reason));
+        }
+        Ok(Some(text.into()))
+    }
+
+    pub(crate) fn agent_port(&self, host: &str) -> Result<Option<u16>, Error> {
+        self.number(self.vars[AGENT_PORT], host)
+    }
+
+    pub(crate) fn zone(&self, host: &str) -> Result<Option<Arc<str>>, Error> {
+        let var = self.vars[ZONE];
+        let Some((var, text)) = var.zip(self.text(var, host)?) else {
+            return Ok(None);
+        };
+        if text.len() > limits::NAME_LENGTH {
+            return Err(self.bad(var, host, "longer than 253 bytes"));
+        }
+        Ok(Some(text.into()))
+    }
+
+    /// The transport, which is SSH unless a variable says otherwise, and the settings of SSH.
+    pub(crate) fn reach(&self, host: &str) -> Result<Reach, Error> {
+        let mut reach = Reach {
+            transport: Some(Transport::Ssh),
+            user: self.text(self.last(USER), host)?,
+            port: self.number(self.last(PORT), host)?,
+            identity_file: self.text(self.last(KEY), host)?.map(Into::into),
+            args: None,
+        };
+        let var = self.vars[TRANSPORT];
+        if let Some((var, text)) = var.zip(self.text(var, host)?) {
+            let Some(transport) = Transport::named(&text) else {
+                let reason = format!("{}, which is neither ssh nor grpc", quoted(&text));
+                return Err(self.bad(var, host, reason));
+            };
+            reach.transport = Some(transport);
+        }
+        for var in self.vars[ARGS].iter().flatten() {
+            let Some(text) = self.text(Some(var), host)? else {
+                continue;
+            };
+            let words = words::split(&text, false)
+                .map_err(|flaw| self.bad(var, host, format!("misquoted: {}", flaw.reason)))?;
+            let args = reach.args.get_or_insert_default();
+            args.extend(words.into_iter().map(|word| word.text));
+        }
+        Ok(reach)
+    }
+}

@@ -1,0 +1,124 @@
+//! Reading the files of an inventory, bounded together, each kept so that errors can show its lines.
+//!
+//! It reads bytes and checks that they are text; what they mean is for the readers of formats. Nothing is read twice, and
+//! no more than [`limits::FILE_BYTES`] in all.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::limits;
+use crate::place::{Place, Source, Spot};
+
+/// The texts that make up one inventory.
+#[derive(Debug)]
+pub(crate) struct Files {
+    sources: Vec<Arc<Source>>,
+    left: u64,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Files {
+            sources: Vec::new(),
+            left: limits::FILE_BYTES,
+        }
+    }
+}
+
+impl Files {
+    /// Reads a file as UTF-8; the number is that of its spots.
+    pub(crate) fn read(&mut self, path: &Path) -> Result<(u32, Arc<Source>), Error> {
+        let source = source(path, self.left)?;
+        self.left -= source.text.len() as u64;
+        Ok(self.add(source))
+    }
+
+    /// Takes in a text that is in no file.
+    pub(crate) fn add(&mut self, source: Source) -> (u32, Arc<Source>) {
+        let source = Arc::new(source);
+        self.sources.push(Arc::clone(&source));
+        ((self.sources.len() - 1) as u32, source)
+    }
+
+    /// Takes in a text that was read elsewhere, and counts it.
+    pub(crate) fn take(&mut self, source: Source) -> (u32, Arc<Source>) {
+        self.left = self.left.saturating_sub(source.text.len() as u64);
+        self.add(source)
+    }
+
+    /// Bytes that may still be read.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// What an error shows of a spot.
+    pub(crate) fn place(&self, spot: Spot) -> Box<Place> {
+        self.sources[spot.source as usize].place(spot.pos)
+    }
+
+    /// What an error shows of a place so many characters into a scalar.
+    pub(crate) fn place_in(&self, spot: Spot, scalar: &str, offset: usize) -> Box<Place> {
+        self.sources[spot.source as usize].place_in(spot.pos, scalar, offset)
+    }
+}
+
+/// Reads a file of at most `limit` bytes as UTF-8.
+pub(crate) fn source(path: &Path, limit: u64) -> Result<Source, Error> {
+    let unreadable = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let too_large = || Error::FileTooLarge {
+        path: path.to_owned(),
+        limit: limits::FILE_BYTES,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    if size > limit {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // The size of a pipe or a device is not known before: one byte more than allowed tells.
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large());
+    }
+    let name = path.to_string_lossy();
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source::new(&name, text)),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let mut bytes = error.into_bytes();
+            // What follows the first bad byte is shown, and only as much as an error shows.
+            let shown = bytes.len().min(valid + 200);
+            let rest = String::from_utf8_lossy(&bytes[valid..shown]).into_owned();
+            bytes.truncate(valid);
+            // Valid up to here by `valid_up_to`, so nothing is lost.
+            let mut text = String::from_utf8(bytes).unwrap_or_default();
+            let pos = Source::position(&text);
+            text.push_str(&rest);
+            Err(Error::NotUtf8 {
+                at: Source::new(&name, text).place(pos),
+            })
+        }
+    }
+}
+
+/// What is in a folder, in the order of the names' bytes.
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |source| Error::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        paths.push(entry.map_err(unreadable)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}

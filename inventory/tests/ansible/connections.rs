@@ -1,0 +1,155 @@
+//! How the hosts of Ansible's inventories are reached.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use midflight_inventory::{Error, Inventory, Transport};
+
+fn load(files: &[(&str, &str)]) -> Result<Inventory, Error> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut sources: Vec<PathBuf> = Vec::new();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).expect("a folder");
+        fs::write(&path, text).expect("a file");
+        if !name.contains('/') {
+            sources.push(path);
+        }
+    }
+    Inventory::load(&sources)
+}
+
+fn shown(inventory: &Inventory, host: &str) -> String {
+    let host = inventory.host(host).expect("listed");
+    let ssh = serde_json::to_string(&host.ssh()).expect("plain data");
+    format!(
+        "{} {} {} {ssh}",
+        host.transport(),
+        host.address(),
+        host.port()
+    )
+}
+
+#[test]
+fn connection_variables_become_settings_of_ssh() {
+    let hosts = r#"
+plain
+named ansible_host=10.0.0.1 ansible_port=2222 ansible_user=deploy
+old ansible_host=10.0.0.1 ansible_ssh_host=10.0.0.2 ansible_ssh_port='"23"' ansible_ssh_user=root
+keyed ansible_private_key_file=~/.ssh/a ansible_ssh_private_key_file=~/.ssh/b
+ported:2200
+[g]
+args ansible_ssh_extra_args="-v"
+[g:vars]
+ansible_user=group
+ansible_ssh_common_args=-o ProxyCommand="ssh -W %h:%p bastion" -J b
+"#;
+    let inventory = load(&[("hosts", hosts)]).expect("good");
+    for (host, expected) in [
+        ("plain", "ssh plain 7400 {}"),
+        (
+            "named",
+            r#"ssh 10.0.0.1 7400 {"user":"deploy","port":2222}"#,
+        ),
+        ("old", r#"ssh 10.0.0.2 7400 {"user":"root","port":23}"#),
+        ("keyed", r#"ssh keyed 7400 {"identity_file":"~/.ssh/b"}"#),
+        ("ported", r#"ssh ported 7400 {"port":2200}"#),
+        (
+            "args",
+            r#"ssh args 7400 {"user":"group","args":["-o","ProxyCommand=ssh -W %h:%p bastion","-J","b","-v"]}"#,
+        ),
+    ] {
+        assert_eq!(shown(&inventory, host), expected);
+    }
+}
+
+#[test]
+fn midflights_own_variables_choose_grpc_its_port_and_the_zone() {
+    let hosts = "[g]\na ansible_host=10.0.0.1 midflight_port=7500\nb midflight_transport=ssh\n[g:vars]\nmidflight_transport=grpc\nmidflight_zone=eu-1\n";
+    let inventory = load(&[("hosts", hosts)]).expect("good");
+    assert_eq!(shown(&inventory, "a"), "grpc 10.0.0.1 7500 null");
+    assert_eq!(shown(&inventory, "b"), "ssh b 7400 {}");
+    let host = inventory.host("a").expect("listed");
+    assert_eq!(host.transport(), Transport::Grpc);
+    assert_eq!(host.zone(), Some("eu-1"));
+}
+
+#[test]
+fn files_of_variables_count_for_connections_too() {
+    let files = [
+        ("hosts", "[g]\na\nb\n"),
+        (
+            "group_vars/g.yml",
+            "ansible_user: group\nansible_port: '2222'\n",
+        ),
+        ("host_vars/b.yml", "ansible_user: 1000\n"),
+    ];
+    let inventory = load(&files).expect("good");
+    assert_eq!(
+        shown(&inventory, "a"),
+        r#"ssh a 7400 {"user":"group","port":2222}"#
+    );
+    assert_eq!(
+        shown(&inventory, "b"),
+        r#"ssh b 7400 {"user":"1000","port":2222}"#
+    );
+}
+
+#[test]
+fn a_native_file_beside_ansibles_adds_groups_policy_and_settings() {
+    let files = [
+        ("hosts", "[g]\na\nb\n"),
+        (
+            "more.yaml",
+            "groups:\n  canary: {hosts: {a: }, ssh: {user: canary}, transport: ssh}\n  everything: {children: [g]}\npolicy: {waves: [1]}\n",
+        ),
+    ];
+    let inventory = load(&files).expect("good");
+    assert_eq!(shown(&inventory, "a"), r#"ssh a 7400 {"user":"canary"}"#);
+    assert_eq!(shown(&inventory, "b"), "ssh b 7400 {}");
+    assert!(inventory.policy().is_some());
+    let host = inventory.host("b").expect("listed");
+    assert_eq!(host.groups().collect::<Vec<_>>(), ["everything", "g"]);
+}
+
+#[test]
+fn a_connection_setting_that_cannot_be_used_is_an_error_that_names_it() {
+    let vault = "!vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162\n";
+    for (files, expected) in [
+        (
+            vec![("hosts", "a ansible_host='{{ b }}'\n".to_owned())],
+            "hosts:1:3: ansible_host of host a is a template, and templates are not evaluated",
+        ),
+        (
+            vec![
+                ("hosts", "[g]\na\n".to_owned()),
+                ("group_vars/g", format!("x: 1\nansible_user: {vault}")),
+            ],
+            "group_vars/g:2:1: ansible_user of host a is encrypted by ansible-vault",
+        ),
+        (
+            vec![("hosts", "a ansible_port=0\n".to_owned())],
+            "hosts:1:3: ansible_port of host a is \"0\", and not a number from 1 to 65535",
+        ),
+        (
+            vec![(
+                "hosts",
+                "[g]\na\n[g:vars]\nmidflight_transport=telnet\n".to_owned(),
+            )],
+            "hosts:4:1: midflight_transport of host a is \"telnet\", which is neither ssh nor grpc",
+        ),
+        (
+            vec![("hosts", "a ansible_ssh_common_args=\"-o 'x\"\n".to_owned())],
+            "hosts:1:3: ansible_ssh_common_args of host a is misquoted: this quote is never closed",
+        ),
+    ] {
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(name, text)| (*name, text.as_str()))
+            .collect();
+        let error = load(&files).expect_err("cannot be used");
+        assert_eq!(error.code(), "MF0125");
+        let first = error.to_string().lines().next().unwrap_or("").to_owned();
+        assert!(first.ends_with(expected), "{first}");
+    }
+}

@@ -1,0 +1,288 @@
+//! Generated inventories, INI and YAML, one or two sources with files of variables beside them, are listed as the real
+//! program lists them. `MIDFLIGHT_ANSIBLE_CASES` asks for more of them than a normal run makes.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use midflight_inventory::Inventory;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use crate::real;
+
+type Vars = Vec<(String, String)>;
+
+/// A group by its number; it contains only groups with higher numbers.
+#[derive(Clone, Debug)]
+struct Group {
+    children: Vec<usize>,
+    hosts: Vec<(String, Vars)>,
+    vars: Vars,
+    priority: Option<i8>,
+    /// The variables in its file, and how that ends.
+    file: Option<(Vars, usize)>,
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    yaml: bool,
+    groups: Vec<Group>,
+    lone: Vec<(String, Vars)>,
+    all: Vars,
+    host_files: Vec<(String, Vars)>,
+    /// In which order the sections come.
+    order: Vec<usize>,
+}
+
+const GROUPS: usize = 6;
+
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[a-d][0-9]",
+        1 => "[ab]\\[[0-4]:[5-9]\\]",
+        1 => "c\\[0[0-4]:1[0-9]:[1-4]\\]\\.eu",
+        1 => "[ab]\\[[a-c]:[d-f]\\]",
+        1 => "d[0-9]:2[0-9]",
+    ]
+}
+
+/// Values of INI: words, and much that is nearly a Python literal.
+fn ini_values() -> BoxedStrategy<String> {
+    prop_oneof![
+        3 => "[a-z0-9_.,/:+-]{0,6}",
+        3 => "[-+]?[0-9_]{1,4}(\\.[0-9_]{0,3})?([eE][-+]?[0-9]{1,2})?",
+        1 => "0[xobXOB][0-9a-f_]{0,5}",
+        1 => "[rbuRB]{0,2}'[a-z0-9 \\\\nx\"]{0,6}'",
+        1 => "[(\\[][0-9, 'a]{0,6}[)\\]]",
+        1 => "\\{('[ab]': ?[0-9'x]{1,3},? ?){0,2}\\}",
+        1 => "(True|False|None|true|yes|no|null)[ ,x]{0,1}",
+    ]
+    .boxed()
+}
+
+/// Values of YAML: plain scalars that YAML 1.1 takes for something, and collections.
+fn yaml_values() -> BoxedStrategy<String> {
+    prop_oneof![
+        2 => "[a-z][a-z0-9_.]{0,5}",
+        3 => "[-+]?[0-9_]{1,4}(\\.[0-9_]{0,3})?([eE][-+]?[0-9]{1,2})?",
+        1 => "[1-9][0-9]?(:[0-5][0-9]){1,2}",
+        1 => "0[xob]?[0-9a-f]{1,5}",
+        1 => "(yes|No|ON|off|true|False|null|~|y|n|nan|\\.inf|\\.nan|<<|=)",
+        1 => "20[0-9]{2}-0[1-9]-[0-2][0-8]( 0[0-9]:1[0-9]:2[0-9](\\.[0-9]{1,7})?( ?[-+]0[0-9]:30)?)?",
+        1 => "'[a-z\": ]{0,6}'",
+        1 => "\\[[0-9a-c, ]{0,6}\\]".prop_filter("no empty item", |text| {
+            !text.contains(",,") && !text.contains(", ,") && !text.contains("[,") && !text.contains("[ ,")
+        }),
+        1 => "\\{a: [0-9]{1,3}, b: \"[a-z\\\\n]{0,1}\"\\}".prop_filter("a whole escape", |text| !text.contains("\\\"")),
+    ]
+    .boxed()
+}
+
+fn vars(values: BoxedStrategy<String>) -> impl Strategy<Value = Vars> {
+    let one = ("[v-z]", values);
+    vec(one, 0..4).prop_map(|mut vars| {
+        // YAML takes a key once; INI does not mind.
+        let mut seen = std::collections::HashSet::new();
+        vars.retain(|(name, _)| seen.insert(name.clone()));
+        vars
+    })
+}
+
+fn group(number: usize, values: BoxedStrategy<String>) -> impl Strategy<Value = Group> {
+    let hosts = vec((names(), vars(values.clone())), 0..4);
+    let children = vec(number + 1..GROUPS + 1, 0..3);
+    let file = proptest::option::of((vars(yaml_values()), 0..4usize));
+    let priority = proptest::option::weighted(0.2, -2..4i8);
+    (children, hosts, vars(values), priority, file).prop_map(
+        |(children, hosts, vars, priority, file)| Group {
+            children: children
+                .into_iter()
+                .filter(|child| *child < GROUPS)
+                .collect(),
+            hosts,
+            vars,
+            priority,
+            file,
+        },
+    )
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    any::<bool>().prop_flat_map(|yaml| {
+        let values = if yaml { yaml_values() } else { ini_values() };
+        let groups: Vec<_> = (0..GROUPS)
+            .map(|number| group(number, values.clone()))
+            .collect();
+        let lone = vec((names(), vars(values.clone())), 0..3);
+        let host_files = vec(("[a-d][0-9]", vars(yaml_values())), 0..3);
+        let order = Just((0..GROUPS * 3).collect::<Vec<_>>()).prop_shuffle();
+        (groups, lone, vars(values), host_files, order).prop_map(
+            move |(groups, lone, all, host_files, order)| Source {
+                yaml,
+                groups,
+                lone,
+                all,
+                host_files,
+                order,
+            },
+        )
+    })
+}
+
+fn quoted(value: &str) -> String {
+    if value.contains([' ', '\'', '"', '\\', '#', '(', '{', '[']) {
+        format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    } else {
+        value.to_owned()
+    }
+}
+
+fn ini(source: &Source) -> String {
+    let host = |(name, vars): &(String, Vars)| {
+        let vars = vars
+            .iter()
+            .map(|(name, value)| format!(" {name}={}", quoted(value)));
+        format!("{name}{}\n", vars.collect::<String>())
+    };
+    let var = |(name, value): &(String, String)| format!("{name} = {value}\n");
+    let mut text: String = source.lone.iter().map(host).collect();
+    for index in &source.order {
+        let (number, kind) = (index / 3, index % 3);
+        let group = &source.groups[number];
+        match kind {
+            // Every group has its section, so that every mention of it is good.
+            0 => {
+                writeln!(text, "[g{number}]").expect("a string");
+                text.extend(group.hosts.iter().map(host));
+            }
+            1 if !group.children.is_empty() => {
+                writeln!(text, "[g{number}:children]").expect("a string");
+                text.extend(group.children.iter().map(|child| format!("g{child}\n")));
+            }
+            2 => {
+                writeln!(text, "[g{number}:vars]").expect("a string");
+                text.extend(group.vars.iter().map(var));
+                if let Some(priority) = group.priority {
+                    writeln!(text, "ansible_group_priority={priority}").expect("a string");
+                }
+            }
+            _ => {}
+        }
+    }
+    text.push_str("[all:vars]\n");
+    text.extend(source.all.iter().map(var));
+    text
+}
+
+fn yaml_vars(vars: &Vars, indent: usize) -> String {
+    let indent = " ".repeat(indent);
+    let lines = vars
+        .iter()
+        .map(|(name, value)| format!("{indent}'{name}': {value}\n"));
+    lines.collect()
+}
+
+fn yaml_hosts(hosts: &[(String, Vars)]) -> String {
+    let mut seen = std::collections::HashSet::new();
+    let mut text = String::new();
+    for (name, vars) in hosts.iter().filter(|(name, _)| seen.insert(name.clone())) {
+        writeln!(text, "    '{name}':").expect("a string");
+        text.push_str(&yaml_vars(vars, 6));
+    }
+    text
+}
+
+fn yaml(source: &Source) -> String {
+    let mut text = "all:\n  hosts:\n".to_owned();
+    text.push_str(&yaml_hosts(&source.lone));
+    text.push_str("  vars:\n");
+    text.push_str(&yaml_vars(&source.all, 4));
+    for index in source.order.iter().filter(|index| **index % 3 == 0) {
+        let number = index / 3;
+        let group = &source.groups[number];
+        writeln!(text, "g{number}:\n  vars:").expect("a string");
+        text.push_str(&yaml_vars(&group.vars, 4));
+        if let Some(priority) = group.priority {
+            writeln!(text, "    ansible_group_priority: {priority}").expect("a string");
+        }
+        text.push_str("  children:\n");
+        let mut children = group.children.clone();
+        children.dedup();
+        children.sort_unstable();
+        children.dedup();
+        text.extend(children.iter().map(|child| format!("    g{child}:\n")));
+        text.push_str("  hosts:\n");
+        text.push_str(&yaml_hosts(&group.hosts));
+    }
+    text
+}
+
+fn write(dir: &Path, source: &Source) -> PathBuf {
+    fs::create_dir_all(dir.join("group_vars")).expect("a folder");
+    fs::create_dir_all(dir.join("host_vars")).expect("a folder");
+    for (number, group) in source.groups.iter().enumerate() {
+        let Some((vars, end)) = &group.file else {
+            continue;
+        };
+        let end = ["", ".yml", ".yaml", ".json"][*end];
+        let path = dir.join(format!("group_vars/g{number}{end}"));
+        fs::write(path, yaml_vars(vars, 0)).expect("written");
+    }
+    for (host, vars) in &source.host_files {
+        let path = dir.join(format!("host_vars/{host}.yml"));
+        fs::write(path, yaml_vars(vars, 0)).expect("written");
+    }
+    let (name, text) = match source.yaml {
+        true => ("hosts.yml", yaml(source)),
+        false => ("hosts", ini(source)),
+    };
+    fs::write(dir.join(name), text).expect("written");
+    dir.join(name)
+}
+
+#[test]
+fn generated_inventories_are_listed_as_ansible_inventory_lists_them() {
+    let count = std::env::var("MIDFLIGHT_ANSIBLE_CASES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(30usize);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut runner = TestRunner::deterministic();
+    let strategy = vec(source(), 1..3);
+    let mut cases = Vec::new();
+    for number in 0..count {
+        let sources = strategy.new_tree(&mut runner).expect("a case").current();
+        let written = sources
+            .iter()
+            .enumerate()
+            .map(|(which, source)| write(&dir.path().join(format!("{number}/{which}")), source));
+        cases.push(written.collect::<Vec<PathBuf>>());
+    }
+    let mut compared = 0;
+    for (sources, (listing, complaints)) in cases.iter().zip(real::listings(&cases)) {
+        let texts = || -> String {
+            let read = |path: &PathBuf| fs::read_to_string(path).expect("text");
+            sources
+                .iter()
+                .map(|path| format!("{}:\n{}\n", path.display(), read(path)))
+                .collect()
+        };
+        // What the real program cannot list, or lists only in part, says nothing.
+        let Some(listing) = listing.filter(|_| !complaints.contains("WARNING")) else {
+            continue;
+        };
+        compared += 1;
+        let inventory =
+            Inventory::load(sources).unwrap_or_else(|error| panic!("{error}\n{}", texts()));
+        let ours = inventory.ansible_list().expect("nothing is encrypted");
+        real::compare(&texts(), &ours, &listing);
+    }
+    println!("compared {compared} of {count}");
+    assert!(
+        compared * 2 >= count,
+        "only {compared} of {count} can be compared"
+    );
+}
