@@ -147,6 +147,69 @@ pub enum Error {
         /// The last hop.
         through: String,
     },
+    /// A host offers another key than the one that a file has.
+    #[error(
+        "{at}: the host key of {host} has changed: this line has {expected}, the host offers {offered}; somebody may be in \
+         between, or the host was set up anew: find out, and if its new key is right, remove the line with: ssh-keygen -R '{host}' -f '{}'",
+        at.file.display()
+    )]
+    HostKeyChanged {
+        /// The line with the key on record.
+        at: Place,
+        /// The name or address that was looked up.
+        host: String,
+        /// Type and fingerprint of the key that the host offers.
+        offered: String,
+        /// Type and fingerprint of the key on record.
+        expected: String,
+    },
+    /// A host offers a key, or a certificate of an authority, that a file revokes.
+    #[error(
+        "{at}: this line revokes what {host} offers ({offered}); do not connect to it before it has another key"
+    )]
+    HostKeyRevoked {
+        /// The line that revokes it.
+        at: Place,
+        /// The name that was looked up.
+        host: String,
+        /// Type and fingerprint of the key that the host offers.
+        offered: String,
+    },
+    /// No file has a key of the host, and nobody can be asked.
+    #[error(
+        "no host key of {host} is known, and StrictHostKeyChecking is {checking}: it offers {offered}{notes}; compare that with \
+         ssh-keygen -lf on the host, then add it by connecting once with ssh, or set StrictHostKeyChecking accept-new"
+    )]
+    HostKeyUnknown {
+        /// The name that was looked up.
+        host: String,
+        /// Type and fingerprint of the key that the host offers.
+        offered: String,
+        /// `yes` or `ask`.
+        checking: &'static str,
+        /// Why a certificate or a line of a file did not count, each after a semicolon.
+        notes: String,
+    },
+    /// A host's RSA key is shorter than `RequiredRSASize`.
+    #[error(
+        "the RSA host key of {host} has {bits} bits, and RequiredRSASize is {least}; give the host another key"
+    )]
+    HostKeyTooSmall {
+        /// The name that was looked up.
+        host: String,
+        /// The size of its key.
+        bits: usize,
+        /// `RequiredRSASize`.
+        least: u32,
+    },
+    /// The file of `RevokedHostKeys` cannot be used.
+    #[error("the RevokedHostKeys file {} cannot be used: {why}", path.display())]
+    RevokedHostKeys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 impl Error {
@@ -166,6 +229,11 @@ impl Error {
             Error::MatchExec { .. } => "MF0610",
             Error::Refused { .. } => "MF0611",
             Error::JumpLoop { .. } => "MF0612",
+            Error::HostKeyChanged { .. } => "MF0630",
+            Error::HostKeyRevoked { .. } => "MF0631",
+            Error::HostKeyUnknown { .. } => "MF0632",
+            Error::HostKeyTooSmall { .. } => "MF0633",
+            Error::RevokedHostKeys { .. } => "MF0634",
         }
     }
 }

@@ -6,13 +6,14 @@
 //! nothing of inventories, gRPC or rollouts.
 //!
 //! Read in this order: [`Destination`] (what a caller asks for), [`config`] (what `ssh_config` makes of it, a
-//! [`Resolved`]).
+//! [`Resolved`]), [`known_hosts`] (whether the server is the one that it should be).
 #![forbid(unsafe_code)]
 
 mod account;
 pub mod config;
 mod destination;
 mod error;
+pub mod known_hosts;
 pub mod limits;
 mod pattern;
 
@@ -20,3 +21,4 @@ pub use account::Account;
 pub use config::{Config, Resolved};
 pub use destination::Destination;
 pub use error::{Error, Place};
+pub use known_hosts::{HostKey, KnownHosts};

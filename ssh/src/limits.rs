@@ -6,8 +6,8 @@ pub const CONFIG_BYTES: u64 = 16 << 20;
 pub const CONFIG_FILES: usize = 1024;
 /// How deep `Include` may nest, as in OpenSSH (`READCONF_MAX_DEPTH`).
 pub const CONFIG_DEPTH: usize = 16;
-/// Bytes of one `known_hosts` file: about two million lines.
-pub const KNOWN_HOSTS_BYTES: u64 = 256 << 20;
+/// Bytes of one `known_hosts` file: about half a million lines.
+pub const KNOWN_HOSTS_BYTES: u64 = 64 << 20;
 /// Jumps on the way to one host.
 pub const JUMPS: usize = 16;
 /// How long the command of one `Match exec` may run, in seconds.

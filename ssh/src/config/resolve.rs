@@ -131,7 +131,10 @@ pub(crate) fn resolve(
             ciphers: algorithms::CIPHERS.assemble(found.text(Key::Ciphers)),
             macs: algorithms::MACS.assemble(found.text(Key::Macs)),
             host_key: algorithms::HOST_KEYS.assemble(found.text(Key::HostKeyAlgorithms)),
-            host_key_is_set: found.get(Key::HostKeyAlgorithms).is_some(),
+            host_key_order_is_set: {
+                let written = found.text(Key::HostKeyAlgorithms);
+                written.is_some_and(|list| !list.starts_with(['+', '-']))
+            },
             pubkey_accepted: algorithms::HOST_KEYS
                 .assemble(found.text(Key::PubkeyAcceptedAlgorithms)),
             ca_signature: algorithms::CA.assemble(found.text(Key::CaSignatureAlgorithms)),

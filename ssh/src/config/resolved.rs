@@ -138,8 +138,8 @@ pub struct Algorithms {
     pub macs: Vec<String>,
     /// `HostKeyAlgorithms`.
     pub host_key: Vec<String>,
-    /// Whether `host_key` was written in a file or option, so that what `known_hosts` has does not reorder it.
-    pub host_key_is_set: bool,
+    /// Whether a file or option says what comes first in `host_key`, so that what `known_hosts` has does not reorder it.
+    pub host_key_order_is_set: bool,
     /// `PubkeyAcceptedAlgorithms`.
     pub pubkey_accepted: Vec<String>,
     /// `CASignatureAlgorithms`.

@@ -2,3 +2,4 @@
 #![allow(dead_code)]
 
 pub mod ssh_g;
+pub mod world;
