@@ -8,7 +8,8 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::line::{self, Entry, Hosts};
 use crate::error::{Error, Place};
@@ -40,14 +41,25 @@ pub(crate) struct Lines {
     path: Arc<Path>,
     pub(crate) stamp: Option<Stamp>,
     entries: Vec<Entry>,
+    /// The entries with plain names, by name.
     names: HashMap<String, Vec<u32>>,
-    /// The entries that the table does not have.
-    others: Vec<u32>,
+    patterns: Vec<u32>,
+    /// The entries with hashed names, and whether the name was found.
+    hashed: Vec<(u32, AtomicBool)>,
     /// How many lines the file has, the last one perhaps without an end.
     pub(crate) count: u32,
     /// The first line that cannot be understood, and why.
     pub(crate) broken: Option<(u32, &'static str)>,
-    found: Mutex<HashMap<String, Arc<[u32]>>>,
+    learned: Mutex<Learned>,
+}
+
+/// What looking names up has shown.
+#[derive(Debug, Default)]
+struct Learned {
+    /// The entries whose hashed name is this one.
+    names: HashMap<String, Vec<u32>>,
+    /// All entries about a name.
+    found: HashMap<String, Arc<[u32]>>,
 }
 
 /// So many names are remembered.
@@ -66,10 +78,11 @@ impl Lines {
             stamp: None,
             entries: Vec::new(),
             names: HashMap::new(),
-            others: Vec::new(),
+            patterns: Vec::new(),
+            hashed: Vec::new(),
             count: 0,
             broken: None,
-            found: Mutex::default(),
+            learned: Mutex::default(),
         };
         let mut file = match File::open(path) {
             Ok(file) => file,
@@ -119,7 +132,8 @@ impl Lines {
                     self.names.entry(name.clone()).or_default().push(index);
                 }
             }
-            Hosts::Patterns(_) | Hosts::Hashed(_) => self.others.push(index),
+            Hosts::Patterns(_) => self.patterns.push(index),
+            Hosts::Hashed(_) => self.hashed.push((index, AtomicBool::new(false))),
         }
         self.entries.push(entry);
     }
@@ -137,39 +151,95 @@ impl Lines {
     /// Plain names and patterns are compared whatever their case. A hashed name has its case hashed: `ssh` looks it up as
     /// written and adds it in lower case, so both are tried.
     pub(crate) fn about(&self, name: &str) -> impl Iterator<Item = &Entry> {
-        let remembered = {
-            let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.get(name).map(Arc::clone)
-        };
+        let remembered = self.learned().found.get(name).map(Arc::clone);
         let indices = remembered.unwrap_or_else(|| {
-            let indices: Arc<[u32]> = self.search(name).into();
-            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-            if found.len() >= REMEMBERED {
-                found.clear();
+            let lower = name.to_ascii_lowercase();
+            let mut indices: Vec<u32> = self.search(name, &lower, |_| true).collect();
+            // After the search: another thread may have found some of them meanwhile.
+            indices.extend(self.at_once(name, &lower));
+            indices.sort_unstable();
+            // A name may stand twice in one line.
+            indices.dedup();
+            let indices: Arc<[u32]> = indices.into();
+            let mut learned = self.learned();
+            if learned.found.len() >= REMEMBERED {
+                learned.found.clear();
             }
-            found.insert(name.to_owned(), Arc::clone(&indices));
+            learned.found.insert(name.to_owned(), Arc::clone(&indices));
             indices
         });
         (0..indices.len()).map(move |i| &self.entries[indices[i] as usize])
     }
 
-    fn search(&self, name: &str) -> Vec<u32> {
+    /// An entry about a name that is wanted: the first one of those with plain names, patterns, or a hashed name that was
+    /// found before; else one with a hashed name. Of these only wanted ones are tried, and none after the one that is
+    /// right, so this is far cheaper than [`Lines::about`] for a host that is known.
+    pub(crate) fn first(&self, name: &str, wanted: impl Fn(&Entry) -> bool) -> Option<&Entry> {
         let lower = name.to_ascii_lowercase();
-        let mut indices = self.names.get(&lower).cloned().unwrap_or_default();
-        // A name may stand twice in one line.
-        indices.dedup();
-        let plain = indices.len();
-        indices.extend(self.others.iter().filter(
-            |&&index| match &self.entries[index as usize].hosts {
-                Hosts::Patterns(patterns) => line::matches(patterns, &lower),
-                Hosts::Hashed(hashed) => hashed.is(&lower) || (lower != name && hashed.is(name)),
-                Hosts::Names(_) => false,
-            },
-        ));
-        if plain > 0 {
-            indices.sort_unstable();
+        let entry = |index: u32| &self.entries[index as usize];
+        let known = || {
+            let entries = self.at_once(name, &lower).into_iter().map(entry);
+            entries
+                .filter(|entry| wanted(entry))
+                .min_by_key(|entry| entry.line)
+        };
+        // Once more at the end: another thread may have found it meanwhile.
+        known()
+            .or_else(|| self.search(name, &lower, &wanted).next().map(entry))
+            .or_else(known)
+    }
+
+    /// The entries about a name that are found without hashing.
+    fn at_once(&self, name: &str, lower: &str) -> Vec<u32> {
+        let mut indices = self.names.get(lower).cloned().unwrap_or_default();
+        indices.extend(self.patterns.iter().filter(|&&index| {
+            match &self.entries[index as usize].hosts {
+                Hosts::Patterns(patterns) => line::matches(patterns, lower),
+                _ => false,
+            }
+        }));
+        let learned = self.learned();
+        indices.extend(learned.names.get(lower).into_iter().flatten());
+        if lower != name {
+            indices.extend(learned.names.get(name).into_iter().flatten());
         }
         indices
+    }
+
+    /// The entries about a name that hashing finds, of those that are wanted and were not found before.
+    fn search<'a>(
+        &'a self,
+        name: &'a str,
+        lower: &'a str,
+        wanted: impl Fn(&Entry) -> bool + 'a,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let as_written = (lower != name).then_some(name);
+        self.hashed.iter().filter_map(move |(index, found)| {
+            let entry = &self.entries[*index as usize];
+            let Hosts::Hashed(hashed) = &entry.hosts else {
+                return None;
+            };
+            if found.load(Ordering::Acquire) || !wanted(entry) {
+                return None;
+            }
+            let mut names = [Some(lower), as_written].into_iter().flatten();
+            let name = names.find(|name| hashed.is(name))?;
+            let mut learned = self.learned();
+            // It is learned before it is marked, so that whoever passes over it finds it there.
+            if !found.load(Ordering::Relaxed) {
+                learned
+                    .names
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(*index);
+                found.store(true, Ordering::Release);
+            }
+            Some(*index)
+        })
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes up lines about `names` that were appended by this process, so that the file need not be read again.
@@ -181,8 +251,13 @@ impl Lines {
                 self.add(entry);
             }
         }
-        let found = self.found.get_mut().unwrap_or_else(PoisonError::into_inner);
-        names.iter().for_each(|name| drop(found.remove(*name)));
+        let learned = self
+            .learned
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        names
+            .iter()
+            .for_each(|name| drop(learned.found.remove(*name)));
         self.stamp = Some(stamp);
     }
 }

@@ -191,13 +191,16 @@ impl World {
 /// A key or a certificate from a file.
 pub enum Offer {
     Key(PublicKey),
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
 }
 
 impl Offer {
     pub fn read(path: &Path) -> Self {
         match path.to_string_lossy().ends_with("-cert.pub") {
-            true => Offer::Certificate(Certificate::read_file(path).expect("a certificate")),
+            true => {
+                let certificate = Certificate::read_file(path).expect("a certificate");
+                Offer::Certificate(Box::new(certificate))
+            }
             false => Offer::Key(PublicKey::read_openssh_file(path).expect("a key")),
         }
     }
