@@ -27,6 +27,8 @@ use crate::{
 
 /// Bytes that a peer may send ahead, on one stream and on one connection.
 const WINDOW: u32 = 1 << 16;
+/// Bytes of one frame: a small patch comes in one, and costs its sender one write.
+const FRAME: u32 = WINDOW;
 
 /// Serves one connection, HTTP/2 without a handshake of its own, until the peer or the stream ends it. Who the peer is was
 /// found out before.
@@ -50,6 +52,7 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .max_frame_size(FRAME)
         .serve_connection(TokioIo::new(stream), answer)
         .await
 }

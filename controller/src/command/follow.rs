@@ -63,6 +63,7 @@ pub async fn show(
         view.apply(&event);
         if event.seq > from {
             reporter.event(&event, view);
+            reporter.flush();
         }
     }
     Ok(())

@@ -66,6 +66,7 @@ impl Foreground<'_> {
                 view.apply(event);
                 reporter.event(event, &view);
             }
+            reporter.flush();
         }
         let controls = lives.get(&id).map(|live| live.controls());
         let running = taken.run(reporter);

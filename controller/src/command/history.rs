@@ -21,7 +21,7 @@ pub struct HistoryArgs {
     pki: PkiArgs,
 }
 
-pub async fn run(args: &HistoryArgs, format: Format) -> Result<Exit, Error> {
+pub async fn run(args: HistoryArgs, format: Format) -> Result<Exit, Error> {
     let heads = match args.reach.server(&args.pki).await? {
         Some(server) => server.list(args.most).await?,
         None => {

@@ -23,7 +23,7 @@ pub struct StatusArgs {
     pki: PkiArgs,
 }
 
-pub async fn run(args: &StatusArgs, format: Format) -> Result<Exit, Error> {
+pub async fn run(args: StatusArgs, format: Format) -> Result<Exit, Error> {
     if let Some(server) = args.reach.server(&args.pki).await? {
         return show(server.status(args.rollout.as_ref()).await?, format);
     }

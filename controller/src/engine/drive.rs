@@ -270,5 +270,6 @@ async fn record(
         view.apply(event);
         run.reporter.event(event, view);
     }
+    run.reporter.flush();
     Ok(events)
 }

@@ -47,6 +47,9 @@ use crate::policy::{OnDownFailure, Policy};
 pub trait Reporter: Send {
     /// An event happened.
     fn event(&mut self, event: &Event, view: &View);
+
+    /// No other event is at hand: what was told is to be seen now.
+    fn flush(&mut self) {}
 }
 
 /// Everything that the engine needs to run one rollout.

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use midflight_proto::agent::v1 as pb;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::engine::link::Link;
 use crate::policy::Policy;
@@ -24,19 +25,35 @@ pub fn links(
         .collect()
 }
 
-/// What each node says of itself. A node has twice the connect timeout: once to connect, once to answer.
+/// What each node says of itself. A node has twice the connect timeout: once to connect, once to answer. So many are asked at a
+/// time, and those that do not answer hold up nobody but whoever waits for their places.
 pub async fn survey(
     links: &[Arc<Link>],
     policy: &Policy,
 ) -> Vec<Result<pb::DescribeResponse, CallError>> {
     let limit = policy.timeouts.connect.get() * 2;
-    let ask = |link: Arc<Link>| async move {
-        link.once(limit, |agent| async move { agent.describe().await })
-            .await
+    let permits = Arc::new(Semaphore::new(policy.concurrency.max(1) as usize));
+    let mut asked = JoinSet::new();
+    for (node, link) in links.iter().cloned().enumerate() {
+        // The semaphore is never closed.
+        let permit = permits.clone().acquire_owned().await;
+        asked.spawn(async move {
+            let _permit = permit;
+            let answer = link.once(limit, |agent| async move { agent.describe().await });
+            (node, answer.await)
+        });
+    }
+    let mut answers: Vec<_> = links.iter().map(|_| None).collect();
+    while let Some(asked) = asked.join_next().await {
+        if let Ok((node, answer)) = asked {
+            answers[node] = Some(answer);
+        }
+    }
+    let panicked = || CallError::Lost {
+        source: "asking it panicked: a defect of the program".into(),
     };
-    futures::stream::iter(links.iter().cloned())
-        .map(ask)
-        .buffered(policy.concurrency.max(1) as usize)
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(|| Err(panicked())))
         .collect()
-        .await
 }

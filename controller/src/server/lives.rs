@@ -113,6 +113,10 @@ impl Reporter for Told<'_> {
         }
         self.shown.event(event, view);
     }
+
+    fn flush(&mut self) {
+        self.shown.flush();
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! One HTTP/2 connection as a service that tonic's client can call: one task a connection and none a call, small windows, and
-//! a small request leaves in one write. It promises that a request whose future or answer is dropped is reset. It does not
+//! a small request leaves in one write, the first together with what opens the connection. It promises that a request whose future or answer is dropped is reset. It does not
 //! connect again.
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use futures::future::{BoxFuture, FutureExt as _};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body, Frame};
@@ -30,10 +32,15 @@ const TOGETHER: usize = 1 << 10;
 #[derive(Clone)]
 pub struct Http2 {
     requests: SendRequest<Bytes>,
+    /// Until the first request, with which it leaves: what opens the connection needs no write of its own.
+    connection: Arc<Mutex<Option<Running>>>,
 }
 
+/// Ends with the last handle, or when the peer closes; whoever waits for an answer is told by h2 itself.
+type Running = BoxFuture<'static, ()>;
+
 impl Http2 {
-    /// Begins HTTP/2 on a connection. The first request need not wait for the peer.
+    /// Begins HTTP/2 on a connection. Nothing is sent before the first request, which does not wait for the peer.
     ///
     /// # Errors
     /// The connection broke.
@@ -48,13 +55,24 @@ impl Http2 {
             .enable_push(false)
             .handshake(BufWriter::with_capacity(TOGETHER, io))
             .await?;
-        // Ends with the last handle, or when the peer closes; whoever waits for an answer is told by h2 itself.
-        tokio::spawn(async move {
+        let running = async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke");
             }
-        });
-        Ok(Self { requests })
+        };
+        Ok(Self {
+            requests,
+            connection: Arc::new(Mutex::new(Some(running.boxed()))),
+        })
+    }
+
+    /// Has the connection run, from the first request on.
+    fn run(&self) {
+        let connection = self.connection.lock();
+        // A lock is never poisoned by taking what is in it.
+        if let Some(running) = connection.unwrap_or_else(PoisonError::into_inner).take() {
+            tokio::spawn(running);
+        }
     }
 }
 
@@ -70,7 +88,9 @@ impl Service<http::Request<tonic::body::Body>> for Http2 {
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Call {
         let (parts, body) = request.into_parts();
         let request = http::Request::from_parts(parts, ());
-        Call(match self.requests.send_request(request, false) {
+        let sent = self.requests.send_request(request, false);
+        self.run();
+        Call(match sent {
             Ok((answer, to)) => Sent::Waiting(answer, Some(Pump::new(body, to))),
             Err(error) => Sent::Failed(Some(error)),
         })
