@@ -11,14 +11,14 @@ use crate::client::Client;
 use crate::command::fleet::PkiArgs;
 use crate::command::steer::{self, Steered};
 use crate::command::{print, tell};
-use crate::engine::Ended;
 use crate::engine::id::RolloutId;
 use crate::engine::view::View;
+use crate::engine::{Ended, Reporter as _};
 use crate::error::{self, Error};
 use crate::exit::Exit;
 use crate::journal::Lock;
 use crate::launch::{Launch, Taken};
-use crate::output::{self, Format, summary};
+use crate::output::{self, Format, Shown, summary};
 use crate::server::service::Service;
 use crate::server::{Listen, Server, socket_of};
 
@@ -59,17 +59,20 @@ impl Foreground<'_> {
             socket: Some(socket_of(&id)),
         };
         let server = Server::start(listen, service).await?;
-        let mut reporter = output::reporter(self.format);
+        let before = match self.replay {
+            true => View::default(),
+            false => View::of(taken.before()),
+        };
+        let (mut reporter, shown) = output::aside(output::reporter(self.format), before)?;
         if self.replay {
-            let mut view = View::default();
+            let view = View::default();
             for event in taken.before() {
-                view.apply(event);
                 reporter.event(event, &view);
             }
             reporter.flush();
         }
         let controls = lives.get(&id).map(|live| live.controls());
-        let running = taken.run(reporter);
+        let running = taken.run(Box::new(reporter));
         let steering = async {
             match controls {
                 Some(controls) if self.steered => {
@@ -84,17 +87,33 @@ impl Foreground<'_> {
         };
         server.stop().await;
         match ended {
-            Some(ended) => self.conclude(&id, ended).await,
+            Some(ended) => self.conclude(&id, ended, shown).await,
             None => {
+                self.caught_up(&id, shown).await;
                 let events = crate::journal::read_all(&*self.launch.journal, &id).await?;
                 self.stands_still(&id, &View::of(&events), None)
             }
         }
     }
 
+    /// Waits until what happened is shown.
+    async fn caught_up(&self, id: &RolloutId, shown: Shown) {
+        let missed = shown.wait().await;
+        if missed > 0 {
+            tell(&format!(
+                "{missed} events were not shown, nobody read them in time; midflight watch {id} shows all"
+            ));
+        }
+    }
+
     /// Shows what a run came to, and gives its exit code.
-    async fn conclude(&self, id: &RolloutId, ended: Ended) -> Result<Exit, Error> {
+    async fn conclude(&self, id: &RolloutId, ended: Ended, shown: Shown) -> Result<Exit, Error> {
         let Ended { view, error, over } = ended;
+        // Whoever does not read must not hold up the process that goes on.
+        if !over && error.is_none() {
+            self.hand_over(id).await?;
+        }
+        self.caught_up(id, shown).await;
         if over {
             if self.format == Format::Text {
                 print(&summary(id, &view))?;
@@ -104,7 +123,6 @@ impl Foreground<'_> {
         if error.is_some() {
             return self.stands_still(id, &view, error);
         }
-        self.hand_over(id).await?;
         tell(&format!(
             "rollout {id} goes on in the background; midflight watch {id} shows it"
         ));

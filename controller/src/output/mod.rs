@@ -1,6 +1,7 @@
 //! What people and programs see of a rollout. All of it is made from events: bars on a terminal, plain lines elsewhere, one
 //! event a line as JSON. Data goes to stdout, everything else to stderr.
 
+mod aside;
 mod bars;
 mod json;
 mod lines;
@@ -17,6 +18,7 @@ use crate::engine::Reporter;
 use crate::engine::event::Event;
 use crate::engine::view::View;
 
+pub use aside::{Aside, Shown, aside};
 pub use json::Json;
 pub use lines::Lines;
 pub use rendered::{Rendered, json_lines};

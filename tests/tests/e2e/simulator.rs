@@ -7,7 +7,7 @@ use std::{
     process::{Child, ChildStderr, Command, Output, Stdio},
 };
 
-use midflight_tests::binary;
+use midflight_tests::{binary, until};
 use serde_json::Value;
 
 struct Sim {
@@ -64,8 +64,12 @@ impl Sim {
             .expect("midflight runs")
     }
 
-    fn apply(&self, bundle: &str, policy: &str) -> Output {
+    fn policy(&self, policy: &str) {
         fs::write(self.dir.path().join("policy.yaml"), policy).expect("a file can be written");
+    }
+
+    fn apply(&self, bundle: &str, policy: &str) -> Output {
+        self.policy(policy);
         let words = ["apply", bundle, "sim", "--all", "--policy", "policy.yaml"];
         self.midflight(&[&words[..], &["--journal", "journal.db"]].concat())
     }
@@ -144,4 +148,56 @@ fn what_the_scenario_makes_fail_fails_and_silent_nodes_are_unreachable() {
         2,
         "{out}"
     );
+}
+
+/// As with Ctrl-S on the terminal, or a connection to it that hangs: more is written than a pipe takes, and nobody reads.
+#[test]
+fn output_that_nobody_reads_does_not_hold_up_a_rollout() {
+    let sim = Sim::start(17_405, 400, "");
+    sim.policy(POLICY);
+    let mut apply = Command::new(binary("midflight"))
+        .args([
+            "apply",
+            "patch-2.bundle",
+            "sim",
+            "--all",
+            "--output",
+            "json",
+        ])
+        .args([
+            "-i",
+            "fleet.yaml",
+            "--pki",
+            "pki",
+            "--policy",
+            "policy.yaml",
+        ])
+        .args(["--journal", "journal.db"])
+        .current_dir(sim.dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("midflight starts");
+    until("the rollout has succeeded", || {
+        let told = Command::new(binary("midflight"))
+            .args(["status", "--journal", "journal.db", "--output", "json"])
+            .current_dir(sim.dir.path())
+            .output()
+            .expect("midflight runs");
+        String::from_utf8_lossy(&told.stdout).contains("\"succeeded\"")
+    });
+    assert!(
+        apply.try_wait().expect("it is a child").is_none(),
+        "it has not written everything"
+    );
+    let mut out = String::new();
+    let mut stdout = apply.stdout.take().expect("stdout is a pipe");
+    std::io::Read::read_to_string(&mut stdout, &mut out).expect("it is text");
+    assert!(apply.wait().expect("it ends").success());
+    assert!(out.len() > 65_536, "a pipe would have taken it");
+    let confirmed = out.lines().filter(|line| {
+        let event: Value = serde_json::from_str(line).expect("a line is JSON");
+        event["event"] == "node" && event["outcome"] == "confirmed"
+    });
+    assert_eq!(confirmed.count(), 400);
+    assert!(out.trim_end().ends_with('}') && out.contains("\"event\":\"ended\""));
 }
