@@ -163,6 +163,21 @@ pub enum Error {
         /// Type and fingerprint of the key on record.
         expected: String,
     },
+    /// A host offers a key of a type of which no file has one, and a file has one of another type.
+    #[error(
+        "{at}: {host} is on record with a key of another type: this line has {expected}, the host offers {offered}; if both are \
+         its keys (ssh-keygen -lf on the host tells), add the second one to the file, as ssh-keyscan prints it"
+    )]
+    HostKeyOfOtherType {
+        /// The line with the key on record.
+        at: Place,
+        /// The name or address that was looked up.
+        host: String,
+        /// Type and fingerprint of the key that the host offers.
+        offered: String,
+        /// Type and fingerprint of the key on record.
+        expected: String,
+    },
     /// A host offers a key, or a certificate of an authority, that a file revokes.
     #[error(
         "{at}: this line revokes what {host} offers ({offered}); do not connect to it before it has another key"
@@ -234,6 +249,7 @@ impl Error {
             Error::HostKeyUnknown { .. } => "MF0632",
             Error::HostKeyTooSmall { .. } => "MF0633",
             Error::RevokedHostKeys { .. } => "MF0634",
+            Error::HostKeyOfOtherType { .. } => "MF0635",
         }
     }
 }

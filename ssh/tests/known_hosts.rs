@@ -361,6 +361,27 @@ fn a_changed_key_is_refused_with_its_line_whatever_is_configured() {
 }
 
 #[test]
+fn a_key_of_another_type_than_the_one_on_record_is_refused_by_that_name() {
+    let world = World::new();
+    world.write("global", "");
+    world.write("known_hosts", &world.fill("\nh {ed}\n"));
+    for checking in ["yes", "accept-new", "no"] {
+        let lines = format!("StrictHostKeyChecking {checking}\n");
+        let error = world
+            .ours("h", &lines, &["ec"])
+            .1
+            .expect_err("another type");
+        assert_eq!(error.code(), "MF0635");
+        let at = format!(
+            "{}:2: h is on record with a key of another type",
+            world.text("known_hosts")
+        );
+        assert!(error.to_string().starts_with(&at), "{error}");
+    }
+    assert!(!world.ssh("h", STRICT, &["ec"]).0);
+}
+
+#[test]
 fn a_new_host_is_added_as_ssh_adds_it() {
     let world = World::new();
     world.write("global", "");

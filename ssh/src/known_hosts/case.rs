@@ -146,12 +146,24 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// What is wrong when an entry has another key. One of another type need not have changed: `ssh` says that it has, and
+    /// refuses it too.
     pub(crate) fn changed(&self, name: &str, entry: &Entry, at: Place) -> Error {
-        Error::HostKeyChanged {
-            at,
-            host: name.to_owned(),
-            offered: describe(&self.key),
-            expected: describe(&entry.key),
+        let (host, offered, expected) =
+            (name.to_owned(), describe(&self.key), describe(&entry.key));
+        match line::key_type(&self.key) == Some(entry.key_type()) {
+            true => Error::HostKeyChanged {
+                at,
+                host,
+                offered,
+                expected,
+            },
+            false => Error::HostKeyOfOtherType {
+                at,
+                host,
+                offered,
+                expected,
+            },
         }
     }
 

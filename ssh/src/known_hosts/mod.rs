@@ -146,7 +146,7 @@ impl KnownHosts {
             // A host on another port may be known without it.
             let plain = self.files.view(to, to.hostname.as_str())?;
             trusted = match case.judge(&plain, &mut refused) {
-                Err(Error::HostKeyChanged { .. }) => None,
+                Err(Error::HostKeyChanged { .. } | Error::HostKeyOfOtherType { .. }) => None,
                 other => other?,
             };
         }
