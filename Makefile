@@ -20,7 +20,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 all: build
 
 needs:
-	@./needs.sh cc:gcc ps:procps ssh:openssh-client /usr/sbin/sshd:openssh-server ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl ansible:ansible-core nodeset:clustershell
+	@./needs.sh cc:gcc ps:procps ssh:openssh-client /usr/sbin/sshd:openssh-server nc:netcat-openbsd setpriv:util-linux ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl ansible:ansible-core nodeset:clustershell
 
 guests:
 	@./guest/build.sh

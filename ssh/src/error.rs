@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A line of a file, or of the command line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -225,6 +226,131 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// No connection was made: no address, nobody there, a network that is down.
+    #[error(
+        "{host} ({address}) cannot be reached; see that sshd runs there and that HostName, Port and ProxyJump are right"
+    )]
+    Unreachable {
+        /// The destination.
+        host: String,
+        /// What was dialled.
+        address: String,
+        /// What the network said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The time was over.
+    #[error("{host} did not answer within {} ms: {phase}; see that it is up, or give it more time with ConnectTimeout", after.as_millis())]
+    Timeout {
+        /// The destination.
+        host: String,
+        /// How long was waited.
+        after: Duration,
+        /// What was waited for.
+        phase: &'static str,
+    },
+    /// The server closed every connection before the key exchange, until the time was over.
+    #[error(
+        "{host} closed {drops} connections before a key exchange{said}; its MaxStartups may be too low for so many at once, or it blocks this address"
+    )]
+    Dropped {
+        /// The destination.
+        host: String,
+        /// How many were closed.
+        drops: u32,
+        /// What it said instead of its version, if anything, after a colon.
+        said: String,
+    },
+    /// Both sides have no algorithm of a kind in common.
+    #[error("{host}: no {what} in common: {ours}; see ssh.md for what Midflight has")]
+    NoAlgorithm {
+        /// The destination.
+        host: String,
+        /// The kind.
+        what: &'static str,
+        /// What either side has.
+        ours: String,
+    },
+    /// The key exchange failed, or the other side does not speak SSH.
+    #[error("{host}: the key exchange failed: {why}; try ssh -v to the same host")]
+    KeyExchange {
+        /// The destination.
+        host: String,
+        /// What happened.
+        why: String,
+    },
+    /// The command of a `ProxyCommand` could not be started, or ended.
+    #[error("{host}: ProxyCommand {command:?} failed: {why}; run it by hand")]
+    ProxyCommand {
+        /// The destination.
+        host: String,
+        /// The command, expanded.
+        command: String,
+        /// What it said on its standard error, or what the operating system said.
+        why: String,
+    },
+    /// A host on the way cannot be used.
+    #[error("{host} is behind {via}, which cannot be used")]
+    Jump {
+        /// The destination.
+        host: String,
+        /// The host on the way.
+        via: String,
+        /// Why; all destinations that waited for it have the same.
+        source: Arc<Error>,
+    },
+    /// More hosts on the way than [`limits::JUMPS`](crate::limits::JUMPS), or a circle of them.
+    #[error(
+        "{host}: the way there by ProxyJump is longer than {} hosts, or a circle; correct ProxyJump",
+        crate::limits::JUMPS
+    )]
+    JumpTooLong {
+        /// The destination.
+        host: String,
+    },
+    /// The server took none of what was offered.
+    #[error("{user}@{host} was not let in: {tried}{offered}{notes}; try ssh -v to the same host")]
+    Authentication {
+        /// The destination.
+        host: String,
+        /// The user on it.
+        user: String,
+        /// The keys and certificates that were offered.
+        tried: String,
+        /// What the server would take, after a semicolon.
+        offered: String,
+        /// What could not be offered and why, each after a semicolon.
+        notes: String,
+    },
+    /// The server ended the connection because too many keys were offered.
+    #[error(
+        "{user}@{host} was not let in: the server's MaxAuthTries was reached ({tried}); name the right key with IdentityFile and set IdentitiesOnly yes"
+    )]
+    TooManyKeys {
+        /// The destination.
+        host: String,
+        /// The user on it.
+        user: String,
+        /// The keys and certificates that were offered.
+        tried: String,
+    },
+    /// The server refuses one request; the connection goes on.
+    #[error("{host} refuses {what}: {why}")]
+    RefusedByServer {
+        /// The destination.
+        host: String,
+        /// What was asked for.
+        what: String,
+        /// The server's words, or the reason it gave.
+        why: String,
+    },
+    /// The connection ended.
+    #[error("the connection to {host} ended: {why}")]
+    Lost {
+        /// The destination.
+        host: String,
+        /// Why, as far as it is known.
+        why: String,
+    },
 }
 
 impl Error {
@@ -250,6 +376,18 @@ impl Error {
             Error::HostKeyTooSmall { .. } => "MF0633",
             Error::RevokedHostKeys { .. } => "MF0634",
             Error::HostKeyOfOtherType { .. } => "MF0635",
+            Error::Unreachable { .. } => "MF0650",
+            Error::Timeout { .. } => "MF0651",
+            Error::Dropped { .. } => "MF0652",
+            Error::NoAlgorithm { .. } => "MF0653",
+            Error::KeyExchange { .. } => "MF0654",
+            Error::ProxyCommand { .. } => "MF0655",
+            Error::Jump { .. } => "MF0656",
+            Error::JumpTooLong { .. } => "MF0657",
+            Error::Authentication { .. } => "MF0658",
+            Error::TooManyKeys { .. } => "MF0659",
+            Error::RefusedByServer { .. } => "MF0670",
+            Error::Lost { .. } => "MF0671",
         }
     }
 }
