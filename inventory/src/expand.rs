@@ -24,24 +24,31 @@ use crate::range::Template;
 /// [`Error::BadRange`], [`Error::BadNodeSet`] and [`Error::TooManyHosts`] ([`limits::RANGE_HOSTS`] names in all),
 /// [`Error::BadName`] for a name longer than [`limits::NAME_LENGTH`].
 pub fn expand(text: &str) -> Result<Vec<String>, Error> {
-    expand_in(&Source::new("range", text), 1, 0, text)
-}
-
-/// Expands a stretch of a source that begins `offset` characters into a line.
-pub(crate) fn expand_in(
-    source: &Source,
-    line: u32,
-    offset: usize,
-    text: &str,
-) -> Result<Vec<String>, Error> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
     // All are counted before a name is made.
-    let templates = templates(source, line, offset, text)?;
+    let parsed = parse(&Source::new("range", text), 1, 0, text)?;
+    Ok(names(&parsed))
+}
+
+/// One name, with ranges, of a text.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub operator: Operator,
+    /// Where it begins in the line, in characters.
+    pub offset: usize,
+    pub template: Template,
+}
+
+/// The names that are left when every operator has been applied, in the order in which they are written first.
+pub(crate) fn names(parsed: &[Item]) -> Vec<String> {
     let mut numbers: HashMap<String, u32> = HashMap::new();
     let mut chosen = Chosen::none(0);
-    for (operator, template) in templates {
+    for Item {
+        operator, template, ..
+    } in parsed
+    {
         let mut operand = Vec::new();
         for name in template.names() {
             // There are at most as many as the limit above.
@@ -51,25 +58,28 @@ pub(crate) fn expand_in(
                 next
             }));
         }
-        chosen.apply(operator, operand);
+        chosen.apply(*operator, operand);
     }
     let mut names: Vec<(u32, String)> = numbers
         .into_iter()
         .filter_map(|(name, number)| chosen.has(number).then_some((number, name)))
         .collect();
     names.sort_unstable_by_key(|(number, _)| *number);
-    Ok(names.into_iter().map(|(_, name)| name).collect())
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 /// The items of a text with the operators before them, which name at most [`limits::RANGE_HOSTS`] together.
-fn templates(
+///
+/// # Errors
+/// As [`expand`].
+pub(crate) fn parse(
     source: &Source,
     line: u32,
     offset: usize,
     text: &str,
-) -> Result<Vec<(Operator, Template)>, Error> {
+) -> Result<Vec<Item>, Error> {
     let mut count = 0u64;
-    let mut templates = Vec::new();
+    let mut parsed = Vec::new();
     for (operator, more, item) in items(text) {
         let place = |more: usize| at(source, line, offset + more);
         let spaces = item.chars().take_while(|c| c.is_whitespace()).count();
@@ -100,9 +110,13 @@ fn templates(
                 next: "shorten it",
             });
         }
-        templates.push((operator, template));
+        parsed.push(Item {
+            operator,
+            offset: offset + more,
+            template,
+        });
     }
-    Ok(templates)
+    Ok(parsed)
 }
 
 fn at(source: &Source, line: u32, offset: usize) -> Box<Place> {

@@ -1,12 +1,12 @@
 //! Which nodes exist, how to reach them, and how to name a set of them.
 //!
-//! An [`Inventory`] is read by [`Inventory::load`] from native YAML files and from Ansible's inventories, asked for hosts by
-//! pattern with [`Inventory::select`], and shown again with names folded into ranges by [`fold`]. It promises that every
+//! An [`Inventory`] is read by [`Inventory::load`] from native YAML files, Ansible's inventories and lists of hosts, asked for
+//! hosts by pattern with [`Inventory::select`], and shown again with names folded by [`fold`] or [`fold_nodes`]. It promises that every
 //! error names a file, a line and a column, and that input too large to be meant is refused before memory is spent on it.
 //! It opens no connection and resolves no name; the only programs it runs are executable inventories.
 //!
 //! Read in this order: `sources` (which reader a source is for), `range` (the `[001:500]` syntax), `native` (the native
-//! YAML, over the located tree of `document`), `ansible` (INI, YAML, programs), `builder` (what makes a readable file a wrong
+//! YAML, over the located tree of `document`), `ansible` (INI, YAML, programs), `lists`, `builder` (what makes a readable file a wrong
 //! one), [`model`], `pattern`, `fold`.
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,9 @@ mod expand;
 mod files;
 mod fold;
 mod graph;
+mod input;
 pub mod limits;
+mod lists;
 pub mod model;
 mod native;
 mod nodeset;
@@ -37,6 +39,7 @@ mod words;
 pub use error::Error;
 pub use expand::expand;
 pub use fold::{fold, fold_nodes, fold_to_string};
+pub use input::{Input, Named};
 pub use model::{Group, Host, Inventory, Ssh, Transport};
 pub use pattern::narrow;
 pub use place::Place;

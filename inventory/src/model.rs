@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
 use crate::error::Error;
+use crate::input::Input;
 use crate::place::Place;
 use crate::value::Value;
 use crate::vars::Vars;
@@ -232,7 +233,17 @@ impl Inventory {
     /// The first error in the order of the files; what needs all files (duplicate hosts, unknown groups, cycles) is
     /// checked after the last. Files of more than [`limits::FILE_BYTES`](crate::limits::FILE_BYTES) together are refused.
     pub fn load(paths: &[PathBuf]) -> Result<Inventory, Error> {
-        crate::sources::load(paths)
+        let inputs: Vec<Input> = paths.iter().cloned().map(Input::Path).collect();
+        Inventory::read(&inputs)
+    }
+
+    /// Reads whatever there is to read as one inventory, in the order given.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn read(inputs: &[Input]) -> Result<Inventory, Error> {
+        crate::sources::read(inputs)
     }
 
     /// Reads the text of one native YAML file; `file_name` is what errors call it.

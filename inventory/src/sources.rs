@@ -1,4 +1,4 @@
-//! Which reader a source is for: a folder, a program, INI, Ansible's YAML or the native format.
+//! Which reader a source is for: a folder, a program, INI, Ansible's YAML, a list of hosts or the native format.
 //!
 //! The rules are those of `docs/inventory.md`. They look at what a source is and at its first words, never at whether a
 //! reader happens to succeed: what is taken for one format and is wrong in it is an error.
@@ -12,7 +12,9 @@ use crate::builder::{Adjacent, Builder};
 use crate::document::{self, Dialect, Kind, Node};
 use crate::error::Error;
 use crate::files;
+use crate::input::Input;
 use crate::limits;
+use crate::lists;
 use crate::model::Inventory;
 use crate::native;
 use crate::place::Source;
@@ -26,10 +28,12 @@ const IGNORED: [&str; 13] = [
 ];
 
 /// Reads sources as one inventory.
-pub(crate) fn load(paths: &[PathBuf]) -> Result<Inventory, Error> {
+pub(crate) fn read(inputs: &[Input]) -> Result<Inventory, Error> {
     // A name that is mistyped is better told at once than behind what is wrong in the sources before it.
-    for path in paths {
-        if let Err(source) = fs::metadata(path) {
+    for input in inputs {
+        if let Input::Path(path) = input
+            && let Err(source) = fs::metadata(path)
+        {
             return Err(Error::Read {
                 path: path.clone(),
                 source,
@@ -37,12 +41,18 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Inventory, Error> {
         }
     }
     let mut builder = Builder::default();
-    for path in paths {
-        if path.is_dir() {
-            builder.adjacent(Adjacent(path.clone()));
-            folder(&mut builder, path, limits::YAML_DEPTH)?;
-        } else {
-            file(&mut builder, path, true)?;
+    for input in inputs {
+        match input {
+            Input::Path(path) if path.is_dir() => {
+                builder.adjacent(Adjacent(path.clone()));
+                folder(&mut builder, path, limits::YAML_DEPTH)?;
+            }
+            Input::Path(path) => file(&mut builder, path, true)?,
+            Input::Nodes(nodes) => {
+                let (index, source) = builder.files.add(Source::new("nodes", nodes.as_str()));
+                lists::read(&mut builder, index, &source)?;
+            }
+            Input::Names(names) => lists::read_names(&mut builder, names)?,
         }
     }
     builder.finish()
@@ -129,6 +139,7 @@ fn file(builder: &mut Builder, path: &Path, with_adjacent: bool) -> Result<(), E
     }
     match format {
         Format::Ini => ansible::ini::read(builder, index, &source),
+        Format::List => lists::read(builder, index, &source),
         Format::Native => {
             let root = document::parse(&source, Dialect::Native)?;
             native::read(builder, index, &source, &root)
@@ -148,6 +159,7 @@ enum Format {
     Native,
     Yaml,
     Ini,
+    List,
 }
 
 /// The format of a file, by the end of its name and its first words.
@@ -176,7 +188,10 @@ fn format(path: &Path, text: &str) -> Result<Format, Error> {
             .next()
             .is_some_and(|word| word.ends_with(':'));
     if !yaml && !begins_yaml {
-        return Ok(Format::Ini);
+        return Ok(match lists::is_list(text) {
+            true => Format::List,
+            false => Format::Ini,
+        });
     }
     let key = first.trim_start_matches(['{', ' ', '\t']);
     let key = match key.is_empty() {

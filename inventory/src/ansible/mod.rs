@@ -4,7 +4,7 @@
 //! prints. What Ansible only warns about, and then guesses, is an error here. Templates are not evaluated, vaults are not
 //! opened, and no plugin and no `ansible.cfg` is read.
 
-mod address;
+pub(crate) mod address;
 pub(crate) mod connection;
 mod files;
 pub(crate) mod groups;

@@ -32,29 +32,23 @@ impl<'a> Members<'a> {
 
     /// Every host, level by level from the groups that no other contains.
     pub(super) fn of_all(inventory: &'a Inventory) -> Vec<u32> {
-        let mut is_child = vec![false; inventory.groups.len()];
         let mut is_listed = vec![false; inventory.hosts.len()];
-        for group in &inventory.groups {
-            group
-                .children
-                .iter()
-                .for_each(|child| is_child[*child as usize] = true);
-            group
-                .hosts
-                .iter()
-                .for_each(|host| is_listed[*host as usize] = true);
+        for host in inventory.groups.iter().flat_map(|group| &group.hosts) {
+            is_listed[*host as usize] = true;
         }
         let mut members = Members::none(inventory);
-        for host in (0u32..)
-            .zip(&is_listed)
-            .filter_map(|(host, listed)| (!listed).then_some(host))
-        {
+        let listed = (0u32..).zip(&is_listed);
+        for host in listed.filter_map(|(host, listed)| (!listed).then_some(host)) {
             members.host(host);
         }
-        let tops = (0u32..)
-            .zip(&is_child)
-            .filter_map(|(group, child)| (!child).then_some(group));
-        members.levels(tops.collect());
+        // Ansible always has its group of hosts without a group, and has it first.
+        let ungrouped = inventory.group_index.get("ungrouped").copied();
+        members.levels(
+            ungrouped
+                .into_iter()
+                .chain(inventory.roots.iter().copied())
+                .collect(),
+        );
         members.hosts
     }
 
