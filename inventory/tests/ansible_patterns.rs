@@ -14,8 +14,11 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-/// The fleet for Ansible. Groups share some hosts.
+/// The fleet. Groups list hosts in orders of their own, and share some.
 const INI: &str = "\
+lone1
+lone2
+
 [web]
 web1
 web2
@@ -29,8 +32,8 @@ db02
 db03
 
 [mixed]
-web2
 db03
+web2
 solo
 
 [hot.eu]
@@ -44,17 +47,6 @@ hot.eu
 [prod:children]
 eu
 db
-";
-
-/// The same for Midflight.
-const YAML: &str = "
-groups:
-  web: {hosts: {web1: , web2: , web3: , web10: , web11: }}
-  db: {hosts: {db01: , db02: , db03: }}
-  mixed: {hosts: {web2: , db03: , solo: }}
-  hot.eu: {hosts: {web10.eu: , x.eu: }}
-  eu: {children: [web, hot.eu]}
-  prod: {children: [eu, db]}
 ";
 
 /// What Ansible answers for one pattern and limit: hosts, or nothing when it refuses.
@@ -113,13 +105,14 @@ for line in sys.stdin:
     answers
 }
 
-fn ini() -> tempfile::NamedTempFile {
+fn ini() -> (tempfile::NamedTempFile, Inventory) {
     let mut file = tempfile::Builder::new()
         .suffix(".ini")
         .tempfile()
         .expect("a file");
     file.write_all(INI.as_bytes()).expect("written");
-    file
+    let inventory = Inventory::load(&[file.path().to_owned()]).expect("good");
+    (file, inventory)
 }
 
 fn ours(
@@ -137,7 +130,7 @@ fn ours(
 }
 
 fn check(questions: &[(String, Option<String>)]) -> usize {
-    let (file, inventory) = (ini(), Inventory::parse(YAML, "t").expect("good"));
+    let (file, inventory) = ini();
     let mut same = 0;
     for ((pattern, limit), theirs) in questions.iter().zip(theirs(file.path(), questions)) {
         let ours = ours(&inventory, pattern, limit.as_deref());
@@ -230,6 +223,12 @@ fn the_corpus_names_what_ansible_names() {
         "eu:!*.eu",
         "solo,web2",
         "db01:db0[23]",
+        "ungrouped",
+        "u*",
+        "~ungr:mixed",
+        "ungrouped[1]",
+        "all[0:1]",
+        "all:!ungrouped:!prod",
         "web:!web[0]",
         "~web:!~web1.",
         "prod:&~.*\\.eu",
@@ -260,12 +259,25 @@ fn limits_narrow_as_they_do_in_ansible() {
 
 fn term() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
-        "web", "db", "mixed", "hot.eu", "eu", "prod", "all", "web1", "web10", "db03", "solo",
-        "x.eu", "web10.eu", "nosuch",
+        "web",
+        "db",
+        "mixed",
+        "hot.eu",
+        "eu",
+        "prod",
+        "all",
+        "ungrouped",
+        "web1",
+        "web10",
+        "db03",
+        "solo",
+        "x.eu",
+        "web10.eu",
+        "nosuch",
     ]);
     let glob = prop::sample::select(vec![
         "w*", "*1", "web?", "d?", "*.eu", "m*", "*b*", "?eb1*", "[dm]*", "web[!1]", "*0[1-2]",
-        "p*d", "e*",
+        "p*d", "e*", "u*",
     ]);
     let subscript = prop::sample::select(vec![
         "[0]", "[1]", "[-1]", "[-2]", "[0:1]", "[1:2]", "[1:]", "[2:9]", "[0:0]",
@@ -315,7 +327,7 @@ fn a_thousand_generated_patterns_name_what_ansible_names() {
 
 #[test]
 fn the_program_itself_says_the_same() {
-    let (file, inventory) = (ini(), Inventory::parse(YAML, "t").expect("good"));
+    let (file, inventory) = ini();
     for (pattern, limit) in [
         ("web:!web1", None),
         ("eu[0:4]", None),
