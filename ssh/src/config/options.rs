@@ -25,20 +25,20 @@ pub(crate) struct Options {
     pub file: Option<PathBuf>,
 }
 
-/// Options that have no meaning here: verbosity, terminals, forwarding of agent and X11, shared connections.
-const IGNORED: &str = "aAkKnqTvxXy";
-const IGNORED_WITH_ARGUMENT: &str = "eES";
+/// Options without an argument that have no meaning here: verbosity, terminals, forwarding of agent and X11, GSSAPI.
+const SILENT: &str = "aAkKnqTvxXy";
+/// Options with an argument.
+const WITH_ARGUMENT: &str = "bceEFiJlmopPS";
 
 impl Options {
     pub(crate) fn of(destination: &Destination, account: &Account) -> Result<Self, Error> {
-        let mut reader = Reader::new(account);
         let bad = |option: &str, why: String| Error::BadOption {
             host: destination.host.clone(),
             option: option.to_owned(),
             why,
         };
         let place = Place {
-            file: Arc::from(PathBuf::from("command line")),
+            file: Arc::from(Path::new("command line")),
             line: 0,
         };
         let mut options = Options {
@@ -46,103 +46,73 @@ impl Options {
             lines: Vec::new(),
             file: None,
         };
-        let mut set = |key, value| {
-            options.lines.push(Line {
-                place: place.clone(),
-                what: What::Set(key, value),
-            });
-        };
-        if let Some(user) = &destination.user {
-            set(Key::User, Value::Text(user.clone()));
-        }
-        if let Some(port) = destination.port {
-            set(Key::Port, Value::Number(port.into()));
-        }
-        for path in &destination.identity_files {
-            set(
-                Key::IdentityFile,
-                Value::Text(literal(&path.to_string_lossy())),
-            );
-        }
+        let own = [
+            destination
+                .user
+                .clone()
+                .map(|user| (Key::User, Value::Text(user))),
+            destination
+                .port
+                .map(|port| (Key::Port, Value::Number(port.into()))),
+        ];
+        let files = destination.identity_files.iter().map(|path| {
+            // No tokens are to be expanded in it.
+            let path = path.to_string_lossy().replace('%', "%%");
+            (Key::IdentityFile, Value::Text(path))
+        });
+        options.lines.extend(
+            own.into_iter()
+                .flatten()
+                .chain(files)
+                .map(|(key, value)| Line {
+                    place: place.clone(),
+                    what: What::Set(key, value),
+                }),
+        );
 
-        let mut words = destination.options.iter();
-        while let Some(word) = words.next() {
-            let Some(mut letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty())
-            else {
-                return Err(bad(
-                    word,
-                    "it is not an option; the host is named apart".to_owned(),
-                ));
-            };
-            while let Some(letter) = letters.chars().next() {
-                letters = &letters[letter.len_utf8()..];
-                let option = format!("-{letter}");
-                if IGNORED.contains(letter) {
+        let mut reader = Reader::new(account);
+        for (letter, argument) in
+            split(&destination.options).map_err(|(option, why)| bad(&option, why))?
+        {
+            let option = format!("-{letter}");
+            let line = match letter {
+                'F' => {
+                    options.file = Some(PathBuf::from(argument));
                     continue;
                 }
-                let line = match letter {
-                    '4' => "AddressFamily inet".to_owned(),
-                    '6' => "AddressFamily inet6".to_owned(),
-                    'C' => "Compression yes".to_owned(),
-                    _ if "bcFiJlmopP".contains(letter)
-                        || IGNORED_WITH_ARGUMENT.contains(letter) =>
-                    {
-                        let argument = match std::mem::take(&mut letters) {
-                            "" => words.next().map(String::as_str),
-                            attached => Some(attached),
-                        };
-                        let argument = argument.filter(|text| !text.is_empty());
-                        let argument = argument
-                            .ok_or_else(|| bad(&option, "its argument is missing".to_owned()))?;
-                        match letter {
-                            'F' => {
-                                options.file = Some(PathBuf::from(argument));
-                                continue;
-                            }
-                            'o' => argument.to_owned(),
-                            'i' => {
-                                // `ssh` warns about a file that is not there, and goes on as if -i were not.
-                                let path = expand::tilde(argument, account)
-                                    .map_err(|why| bad("-i", why))?;
-                                if !Path::new(&path).exists() {
-                                    tracing::warn!(
-                                        host = destination.host,
-                                        file = path,
-                                        "the key after -i is not there"
-                                    );
-                                    continue;
-                                }
-                                let place = place.clone();
-                                let what =
-                                    What::Set(Key::IdentityFile, Value::Text(argument.to_owned()));
-                                options.lines.push(Line { place, what });
-                                continue;
-                            }
-                            'b' => quoted("BindAddress", argument),
-                            'c' => quoted("Ciphers", argument),
-                            'm' => quoted("MACs", argument),
-                            'l' => quoted("User", argument),
-                            'p' => quoted("Port", argument),
-                            'P' => quoted("Tag", argument),
-                            'J' => quoted("ProxyJump", argument),
-                            _ => continue,
-                        }
+                'i' => {
+                    // `ssh` warns about a file that is not there, and goes on as if -i were not.
+                    let path = expand::tilde(argument, account).map_err(|why| bad(&option, why))?;
+                    if !Path::new(&path).exists() {
+                        tracing::warn!(
+                            "{}: the key after -i, {path}, is not there",
+                            destination.host
+                        );
+                        continue;
                     }
-                    _ => {
-                        return Err(bad(
-                            &option,
-                            "only options that say how to connect are taken".to_owned(),
-                        ));
-                    }
-                };
-                match reader.option(&line, &place) {
-                    Ok(Some((what, _))) => options.lines.push(Line {
-                        place: place.clone(),
-                        what,
-                    }),
-                    Ok(None) => {}
-                    Err(error) => return Err(bad(&format!("-{letter}"), error.to_string())),
+                    quoted("IdentityFile", argument)
                 }
+                'o' => argument.to_owned(),
+                '4' => "AddressFamily inet".to_owned(),
+                '6' => "AddressFamily inet6".to_owned(),
+                'C' => "Compression yes".to_owned(),
+                'b' => quoted("BindAddress", argument),
+                'c' => quoted("Ciphers", argument),
+                'J' => quoted("ProxyJump", argument),
+                'l' => quoted("User", argument),
+                'm' => quoted("MACs", argument),
+                'p' => quoted("Port", argument),
+                'P' => quoted("Tag", argument),
+                // Escape characters, logs and control sockets have no meaning here.
+                _ => continue,
+            };
+            match reader.option(&line, &place) {
+                Ok(Some((what, _))) => options.lines.push(Line {
+                    place: place.clone(),
+                    what,
+                }),
+                Ok(None) => {}
+                Err(error) => return Err(bad(&option, error.to_string())),
             }
         }
         options
@@ -200,15 +170,47 @@ impl Options {
     }
 }
 
+/// The options and their arguments, by the rules of `getopt(3)`: letters may stand together, and an argument may stand
+/// right behind its letter. Those without a meaning are left out. The error is an option and what is wrong with it.
+fn split(words: &[String]) -> Result<Vec<(char, &str)>, (String, String)> {
+    let mut options = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut letters = match word.strip_prefix('-') {
+            Some(letters) if !letters.is_empty() => letters,
+            _ => {
+                return Err((
+                    word.clone(),
+                    "it is not an option; the host is named apart".to_owned(),
+                ));
+            }
+        };
+        while let Some(letter) = letters.chars().next() {
+            letters = &letters[letter.len_utf8()..];
+            if WITH_ARGUMENT.contains(letter) {
+                let argument = match std::mem::take(&mut letters) {
+                    "" => words.next().map_or("", String::as_str),
+                    attached => attached,
+                };
+                if argument.is_empty() {
+                    return Err((format!("-{letter}"), "its argument is missing".to_owned()));
+                }
+                options.push((letter, argument));
+            } else if "46C".contains(letter) {
+                options.push((letter, ""));
+            } else if !SILENT.contains(letter) {
+                let why = "only options that say how to connect are taken".to_owned();
+                return Err((format!("-{letter}"), why));
+            }
+        }
+    }
+    Ok(options)
+}
+
 /// A line as a file would have it, its argument in quotes.
 fn quoted(keyword: &str, argument: &str) -> String {
     format!(
         "{keyword} \"{}\"",
         argument.replace('\\', "\\\\").replace('"', "\\\"")
     )
-}
-
-/// A path in which nothing is to be expanded.
-fn literal(path: &str) -> String {
-    path.replace('%', "%%")
 }
