@@ -17,6 +17,7 @@ use crate::place::{Place, Source, Spot};
 pub(crate) struct Files {
     sources: Vec<Arc<Source>>,
     left: u64,
+    folders: usize,
 }
 
 impl Default for Files {
@@ -24,6 +25,7 @@ impl Default for Files {
         Files {
             sources: Vec::new(),
             left: limits::FILE_BYTES,
+            folders: 0,
         }
     }
 }
@@ -52,6 +54,26 @@ impl Files {
     /// Bytes that may still be read.
     pub(crate) fn left(&self) -> u64 {
         self.left
+    }
+
+    /// What is in a folder, in the order of the names' bytes. Links can make folders contain each other without end, so
+    /// that there may be [`limits::FOLDERS`] in all.
+    pub(crate) fn list(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+        let unreadable = |source| Error::Read {
+            path: folder.to_owned(),
+            source,
+        };
+        self.folders += 1;
+        if self.folders > limits::FOLDERS {
+            let reason = format!("more than {} folders; do links lead back?", limits::FOLDERS);
+            return Err(unreadable(std::io::Error::other(reason)));
+        }
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+            paths.push(entry.map_err(unreadable)?.path());
+        }
+        paths.sort();
+        Ok(paths)
     }
 
     /// What an error shows of a spot.
@@ -107,18 +129,4 @@ pub(crate) fn source(path: &Path, limit: u64) -> Result<Source, Error> {
             })
         }
     }
-}
-
-/// What is in a folder, in the order of the names' bytes.
-pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let unreadable = |source| Error::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        paths.push(entry.map_err(unreadable)?.path());
-    }
-    paths.sort();
-    Ok(paths)
 }

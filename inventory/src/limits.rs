@@ -26,6 +26,14 @@ pub const YAML_DEPTH: usize = 32;
 pub const YAML_TEXT: usize = 32 * 1024 * 1024;
 /// YAML events that aliases (`*name`) may add to a file.
 pub const YAML_ALIAS_EVENTS: usize = 100_000;
+/// Groups of Ansible's sources.
+pub const GROUPS: usize = 100_000;
+/// Words of a line of INI: a host's name and its variables.
+pub const LINE_WORDS: usize = 1_000;
+/// `=` and `,` in an INI file, which bound its variables and the items of their values.
+pub const INI_VALUES: usize = 4_000_000;
+/// Folders that are looked into, for sources and for files of variables.
+pub const FOLDERS: usize = 10_000;
 /// Nodes of the JSON that one executable inventory prints. A program that runs here is trusted more than a file.
 pub const PRINTED_NODES: usize = 8_000_000;
 /// Seconds that one executable inventory may run in all.

@@ -11,9 +11,7 @@ use crate::ansible::{self, script};
 use crate::builder::{Adjacent, Builder};
 use crate::document::{self, Dialect, Kind, Node};
 use crate::error::Error;
-use crate::files;
 use crate::input::Input;
-use crate::limits;
 use crate::lists;
 use crate::model::Inventory;
 use crate::native;
@@ -45,7 +43,7 @@ pub(crate) fn read(inputs: &[Input]) -> Result<Inventory, Error> {
         match input {
             Input::Path(path) if path.is_dir() => {
                 builder.adjacent(Adjacent(path.clone()));
-                folder(&mut builder, path, limits::YAML_DEPTH)?;
+                folder(&mut builder, path)?;
             }
             Input::Path(path) => file(&mut builder, path, true)?,
             Input::Nodes(nodes) => {
@@ -68,13 +66,11 @@ pub(crate) fn parse_native(text: &str, name: &str) -> Result<Inventory, Error> {
     builder.finish()
 }
 
-/// Every source in a folder, by name, and in the folders in it.
-fn folder(builder: &mut Builder, path: &Path, depth: usize) -> Result<(), Error> {
-    if depth == 0 {
-        return Err(unknown(path, "folders are nested too deep", "flatten them"));
-    }
+/// Every source in a folder, by name, and in the folders in it. The length of a path, and with it the depth of this
+/// recursion, is bounded by the operating system.
+fn folder(builder: &mut Builder, path: &Path) -> Result<(), Error> {
     let mut found = false;
-    for path in files::list(path)? {
+    for path in builder.files.list(path)? {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
             continue;
         };
@@ -86,7 +82,7 @@ fn folder(builder: &mut Builder, path: &Path, depth: usize) -> Result<(), Error>
         }
         found = true;
         if path.is_dir() {
-            folder(builder, &path, depth - 1)?;
+            folder(builder, &path)?;
         } else {
             // The folders of variables are those beside the folder itself.
             file(builder, &path, false)?;

@@ -3,6 +3,7 @@
 //! Lines of INI inventories and arguments for `ssh` are written this way. It promises the words of Python's
 //! `shlex.split`, each with its place; it expands nothing: no variables, no globs, no `~`.
 
+use crate::limits;
 use crate::range::Flaw;
 
 /// A word, unquoted, and where it begins in the line, in characters.
@@ -12,7 +13,7 @@ pub(crate) struct Word {
     pub offset: usize,
 }
 
-/// Splits at blanks outside quotes. With `comments`, an unquoted `#` ends the line, even inside a word.
+/// Splits at blanks outside quotes, into at most [`limits::LINE_WORDS`] words. With `comments`, an unquoted `#` ends the line, even inside a word.
 pub(crate) fn split(line: &str, comments: bool) -> Result<Vec<Word>, Flaw> {
     let mut words = Vec::new();
     let mut word: Option<Word> = None;
@@ -20,6 +21,13 @@ pub(crate) fn split(line: &str, comments: bool) -> Result<Vec<Word>, Flaw> {
     while let Some((offset, c)) = chars.next() {
         if matches!(c, ' ' | '\t' | '\r' | '\n') {
             words.extend(word.take());
+            if words.len() > limits::LINE_WORDS {
+                let reason = format!(
+                    "there are more than {} words in one line",
+                    limits::LINE_WORDS
+                );
+                return Err(Flaw { offset, reason });
+            }
             continue;
         }
         if comments && c == '#' {

@@ -382,3 +382,103 @@ fn a_class_that_is_never_closed_and_many_stars_cost_little() {
         },
     );
 }
+
+#[test]
+fn an_ini_file_of_millions_of_hosts_is_refused() {
+    refused(
+        "an_ini_file_of_millions_of_hosts_is_refused",
+        "MF0115",
+        || load(|file| repeated(file, b"a\n", 63)),
+    );
+}
+
+#[test]
+fn a_range_of_a_billion_hosts_in_ini_is_refused() {
+    refused(
+        "a_range_of_a_billion_hosts_in_ini_is_refused",
+        "MF0115",
+        || load(|file| repeated_behind(file, b"a[0:999999999]\n", b"b\n", 0)),
+    );
+}
+
+#[test]
+fn a_line_of_millions_of_variables_is_refused() {
+    refused(
+        "a_line_of_millions_of_variables_is_refused",
+        "MF0123",
+        || load(|file| repeated_behind(file, b"a", b" x=1", 15)),
+    );
+}
+
+#[test]
+fn a_quoted_line_of_millions_of_variables_is_refused() {
+    refused(
+        "a_quoted_line_of_millions_of_variables_is_refused",
+        "MF0123",
+        || load(|file| repeated_behind(file, b"a 'y=1'", b" x=1", 15)),
+    );
+}
+
+#[test]
+fn an_ini_file_full_of_values_is_refused() {
+    refused("an_ini_file_full_of_values_is_refused", "MF0105", || {
+        load(|file| repeated_behind(file, b"[all:vars]\nx=[", b"1,", 60))
+    });
+}
+
+#[test]
+fn millions_of_sections_are_refused() {
+    refused("millions_of_sections_are_refused", "MF0118", || {
+        let text: String = (0..1_000_000).map(|n| format!("[g{n}]\n")).collect();
+        load(|file| repeated_behind(file, text.as_bytes(), b"a", 0))
+    });
+}
+
+#[test]
+fn millions_of_children_that_are_nowhere_are_refused() {
+    refused(
+        "millions_of_children_that_are_nowhere_are_refused",
+        "MF0118",
+        || {
+            let text: String = (0..1_000_000).map(|n| format!("g{n}\n")).collect();
+            load(|file| repeated_behind(file, format!("[g:children]\n{text}").as_bytes(), b"", 0))
+        },
+    );
+}
+
+#[test]
+fn json_nested_without_end_is_refused() {
+    refused("json_nested_without_end_is_refused", "MF0105", || {
+        load(|file| repeated_behind(file, b"{\"a\":", b"[", 60))
+    });
+}
+
+#[test]
+fn json_of_millions_of_items_is_refused() {
+    refused("json_of_millions_of_items_is_refused", "MF0105", || {
+        load(|file| repeated_behind(file, b"{\"a\": [0", b",0", 60))
+    });
+}
+
+#[test]
+fn folders_that_contain_themselves_are_refused() {
+    refused(
+        "folders_that_contain_themselves_are_refused",
+        "MF0101",
+        || {
+            let dir = tempfile::tempdir().expect("a folder");
+            for name in ["a", "b", "c"] {
+                std::os::unix::fs::symlink(dir.path(), dir.path().join(name)).expect("a link");
+            }
+            Inventory::load(&[dir.path().to_owned()]).map(drop)
+        },
+    );
+}
+
+fn repeated_behind(file: &mut std::fs::File, begin: &[u8], unit: &[u8], megabytes: usize) {
+    use std::io::Write as _;
+    file.write_all(begin).expect("written");
+    if megabytes > 0 {
+        repeated(file, unit, megabytes);
+    }
+}

@@ -9,6 +9,7 @@ use super::address::{self, Address, Wrong};
 use super::python;
 use crate::builder::Builder;
 use crate::error::Error;
+use crate::limits;
 use crate::place::Spot;
 use crate::value::Value;
 use crate::vars::Vars;
@@ -19,7 +20,13 @@ pub(crate) fn group(builder: &mut Builder, name: &str, spot: Spot) -> Result<Opt
         "all" => Ok(None),
         "ungrouped" => Ok(Some(builder.ungrouped(spot))),
         _ => match address::flaw_of_group(name) {
-            None => Ok(Some(builder.group(name, spot))),
+            None => {
+                let group = builder.group(name, spot);
+                if group as usize >= limits::GROUPS {
+                    return Err(too_many(builder, spot));
+                }
+                Ok(Some(group))
+            }
             Some(reason) => Err(Error::BadName {
                 at: builder.place(spot),
                 what: "group name",
@@ -28,6 +35,14 @@ pub(crate) fn group(builder: &mut Builder, name: &str, spot: Spot) -> Result<Opt
                 next: "use ASCII letters, digits, '_', '-' and '.'",
             }),
         },
+    }
+}
+
+/// There are more groups than anybody means.
+pub(super) fn too_many(builder: &Builder, spot: Spot) -> Error {
+    Error::GroupsTooNested {
+        at: builder.place(spot),
+        reason: format!("there are more than {}", limits::GROUPS),
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::{address, groups, literal};
 use crate::builder::Builder;
 use crate::error::Error;
+use crate::limits;
 use crate::place::{Pos, Source, Spot, quoted};
 use crate::vars::{Var, Vars};
 use crate::words;
@@ -32,7 +33,7 @@ pub(crate) fn read(builder: &mut Builder, index: u32, source: &Source) -> Result
         pending_index: HashMap::new(),
         last: None,
     };
-    reader.check_characters(source)?;
+    reader.check(source)?;
     for (number, line) in source.text.lines().enumerate() {
         let trimmed = line.trim();
         if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
@@ -109,21 +110,52 @@ impl Reader<'_> {
         }
     }
 
-    /// Python ends lines at characters that no editor shows as the end of one.
-    fn check_characters(&self, source: &Source) -> Result<(), Error> {
-        let control = |(at, b): (usize, u8)| match b {
-            b'\t' | b'\n' => false,
-            b'\r' => source.text.as_bytes().get(at + 1) != Some(&b'\n'),
-            b => b < 0x20,
-        };
-        let found = source.text.bytes().enumerate().position(control);
-        let found = found.or_else(|| source.text.find(['\u{85}', '\u{2028}', '\u{2029}']));
-        let Some(at) = found else { return Ok(()) };
+    /// Looks at the whole text before anything is kept of it: Python ends lines at characters that no editor shows as the end
+    /// of one, and a text can hold more than is meant.
+    fn check(&self, source: &Source) -> Result<(), Error> {
+        let bytes = source.text.as_bytes();
+        let (mut lines, mut values) = (0u64, 0usize);
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\n' => {
+                    let next = bytes.get(at + 1);
+                    lines += u64::from(!matches!(next, None | Some(b'\n' | b'\r' | b'#' | b';')));
+                }
+                b'=' | b',' => values += 1,
+                b'\t' => {}
+                b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
+                0..=0x1f => return Err(self.control(source, at)),
+                _ => {}
+            }
+        }
+        if let Some(at) = source.text.find(['\u{85}', '\u{2028}', '\u{2029}']) {
+            return Err(self.control(source, at));
+        }
+        let at = self.builder.place(Spot {
+            source: self.source,
+            pos: Pos { line: 1, column: 1 },
+        });
+        if lines > limits::LISTED_HOSTS {
+            return Err(Error::TooManyHosts {
+                at,
+                count: lines,
+                limit: limits::LISTED_HOSTS,
+                within: "an inventory",
+            });
+        }
+        if values > limits::INI_VALUES {
+            let message = format!("it has more than {} values", limits::INI_VALUES);
+            return Err(Error::TooComplex { at, message });
+        }
+        Ok(())
+    }
+
+    fn control(&self, source: &Source, at: usize) -> Error {
         let spot = Spot {
             source: self.source,
             pos: Source::position(&source.text[..at]),
         };
-        Err(self.bad(spot, "a control character", "take it out"))
+        self.bad(spot, "a control character", "take it out")
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<(), Error> {
@@ -180,7 +212,7 @@ impl Reader<'_> {
         let index = self.pending_index.get(name).copied();
         let waiting = index.filter(|index| self.pending[*index].is_some());
         match waiting {
-            None if kind == Kind::Vars && is_new => self.wait(name, spot, None),
+            None if kind == Kind::Vars && is_new => self.wait(name, spot, None)?,
             Some(index) if kind != Kind::Vars => {
                 let parents = self.pending[index].take().map(|pending| pending.parents);
                 for (parent, spot) in parents.into_iter().flatten() {
@@ -213,8 +245,7 @@ impl Reader<'_> {
             name => match self.builder.known(name) {
                 Some(child) => Some(child),
                 None => {
-                    self.wait(name, spot, Some(parent));
-                    return Ok(());
+                    return self.wait(name, spot, Some(parent));
                 }
             },
         };
@@ -222,13 +253,16 @@ impl Reader<'_> {
     }
 
     /// The group is not defined yet: where that happens, it becomes a child of the parent given.
-    fn wait(&mut self, name: &str, spot: Spot, parent: Option<Option<u32>>) {
+    fn wait(&mut self, name: &str, spot: Spot, parent: Option<Option<u32>>) -> Result<(), Error> {
         let parent = parent.map(|parent| (parent, spot));
         if let Some(index) = self.pending_index.get(name)
             && let Some(pending) = &mut self.pending[*index]
         {
             pending.parents.extend(parent);
-            return;
+            return Ok(());
+        }
+        if self.pending.len() >= limits::GROUPS {
+            return Err(groups::too_many(self.builder, spot));
         }
         let name: Arc<str> = name.into();
         self.pending_index
@@ -238,6 +272,7 @@ impl Reader<'_> {
             spot,
             parents: parent.into_iter().collect(),
         }));
+        Ok(())
     }
 
     fn var(&mut self, line: &Line<'_>) -> Result<(), Error> {
@@ -304,9 +339,16 @@ impl Reader<'_> {
         {
             return Ok(Some(Arc::clone(vars)));
         }
-        let mut vars = Vec::with_capacity(rest.bytes().filter(|b| *b == b'=').count());
+        let mut vars = Vec::new();
         let mut offset = line.text[..line.text.len() - rest.len()].chars().count();
         for word in rest.split([' ', '\t']) {
+            if vars.len() >= limits::LINE_WORDS {
+                let reason = format!(
+                    "there are more than {} words in one line",
+                    limits::LINE_WORDS
+                );
+                return Err(self.bad(self.spot(line, offset), reason, "use a file of variables"));
+            }
             if !word.is_empty() {
                 vars.push(self.assignment(line, word, offset)?);
             }

@@ -13,7 +13,6 @@ use super::Builder;
 use super::hosts::Hosts;
 use crate::ansible::vars_file;
 use crate::error::Error;
-use crate::limits;
 use crate::vars::{Var, Vars};
 
 /// A folder that may have `group_vars` and `host_vars` in it.
@@ -101,13 +100,13 @@ fn read_folder(
     sealed: &mut Vec<PathBuf>,
 ) -> Result<Folder, Error> {
     let mut found = Folder::default();
-    let group_vars = folder.join("group_vars");
+    let group_vars = list(builder, &folder.join("group_vars"))?;
     let group = |name: &str| match name {
         // All hosts have no group of their own in an inventory.
         "all" => Some(u32::MAX),
         name => builder.known(name),
     };
-    for (group, path) in named(&group_vars, group)? {
+    for (group, path) in named(group_vars, group) {
         let Some(vars) = vars_at(builder, &path, sealed)? else {
             continue;
         };
@@ -118,7 +117,8 @@ fn read_folder(
         }
     }
     let host = |name: &str| hosts.index.get(name).copied();
-    for (host, path) in named(&folder.join("host_vars"), host)? {
+    let host_vars = list(builder, &folder.join("host_vars"))?;
+    for (host, path) in named(host_vars, host) {
         if let Some(vars) = vars_at(builder, &path, sealed)? {
             found.hosts.insert(host, vars);
         }
@@ -127,12 +127,9 @@ fn read_folder(
 }
 
 /// The file or folder of each name that is known. A name without extension comes before `.yml`, `.yaml` and `.json`.
-fn named(
-    folder: &Path,
-    known: impl Fn(&str) -> Option<u32>,
-) -> Result<BTreeMap<u32, PathBuf>, Error> {
+fn named(paths: Vec<PathBuf>, known: impl Fn(&str) -> Option<u32>) -> BTreeMap<u32, PathBuf> {
     let mut found: BTreeMap<u32, (usize, PathBuf)> = BTreeMap::new();
-    for path in list(folder)? {
+    for path in paths {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
             continue;
         };
@@ -151,17 +148,17 @@ fn named(
         }
     }
     let paths = found.into_iter();
-    Ok(paths.map(|(index, (_, path))| (index, path)).collect())
+    paths.map(|(index, (_, path))| (index, path)).collect()
 }
 
 const EXTENSIONS: [&str; 3] = [".yml", ".yaml", ".json"];
 
 /// What is in a folder, by name; nothing if there is no such folder.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
+fn list(builder: &mut Builder, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    match folder.is_dir() {
+        true => builder.files.list(folder),
+        false => Ok(Vec::new()),
     }
-    crate::files::list(folder)
 }
 
 /// The variables of a file, or of the files in a folder and the folders in it.
@@ -171,27 +168,20 @@ fn vars_at(
     sealed: &mut Vec<PathBuf>,
 ) -> Result<Option<Arc<Vars>>, Error> {
     let mut vars = Vec::new();
-    collect(builder, path, limits::YAML_DEPTH, &mut vars, sealed)?;
+    collect(builder, path, &mut vars, sealed)?;
     Ok(Vars::new(vars))
 }
 
 fn collect(
     builder: &mut Builder,
     path: &Path,
-    depth: usize,
     vars: &mut Vec<Var>,
     sealed: &mut Vec<PathBuf>,
 ) -> Result<(), Error> {
     if !path.is_dir() {
         return vars_file(builder, path, vars, sealed);
     }
-    if depth == 0 {
-        return Err(Error::Read {
-            path: path.to_owned(),
-            source: std::io::Error::other("folders are nested too deep"),
-        });
-    }
-    for path in list(path)? {
+    for path in list(builder, path)? {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else {
             continue;
         };
@@ -206,7 +196,7 @@ fn collect(
             (!extension || known) && fs::metadata(&path).is_ok_and(|of| of.is_file())
         };
         if wanted {
-            collect(builder, &path, depth - 1, vars, sealed)?;
+            collect(builder, &path, vars, sealed)?;
         }
     }
     Ok(())
