@@ -5,4 +5,5 @@ mod channels;
 mod fixture;
 mod hosts;
 mod login;
+mod offers;
 mod ways;
