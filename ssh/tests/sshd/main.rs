@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod channels;
+mod fido;
 mod fixture;
 mod hosts;
 mod login;
