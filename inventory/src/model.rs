@@ -140,7 +140,7 @@ impl Host {
         self.zone.as_deref()
     }
 
-    /// The groups that contain this host, directly or through children: outermost first, then by name.
+    /// The groups that contain this host, directly or through children: outermost first, then by priority, then by name.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &str> {
         self.membership.groups.iter().map(|name| &**name)
     }

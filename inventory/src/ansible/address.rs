@@ -75,14 +75,18 @@ fn plain(text: &str) -> bool {
 }
 
 fn check(name: &str) -> Result<(), Wrong> {
-    if plain(name) || (name.contains(':') && name.parse::<Ipv6Addr>().is_ok()) {
+    // An address that ends with a colon looks like a port left out, and Ansible refuses it.
+    let is_address = |name: &str| !name.ends_with(':') && name.parse::<Ipv6Addr>().is_ok();
+    if plain(name) || (name.contains(':') && is_address(name)) {
         return Ok(());
     }
     Err(Wrong::Name(match name {
         "" => "it is empty",
         name if name.len() > limits::NAME_LENGTH => "it is longer than 253 characters",
         name if name.starts_with(['.', '-']) => "it begins with '.' or '-'",
-        name if name.contains(':') => "it has a ':' that separates no port, and is no IPv6 address",
+        name if name.contains(':') => {
+            "it has a ':' that separates no port, and is no whole IPv6 address"
+        }
         _ => CHARACTERS,
     }))
 }
@@ -112,6 +116,9 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), Wrong> {
         return Err(Wrong::Name(
             "a part of it is empty, or ends with '-' or '_', before a port",
         ));
+    }
+    if host.contains("[:") {
+        return Err(Wrong::Name("a range of it has no beginning, before a port"));
     }
     match digits.parse() {
         Ok(port @ 1..) => Ok((host, Some(port))),
@@ -222,10 +229,15 @@ mod tests {
                 "w-:22",
                 "a part of it is empty, or ends with '-' or '_', before a port",
             ),
+            ("w[:2]:22", "a range of it has no beginning, before a port"),
+            (
+                "2001:db8::",
+                "it has a ':' that separates no port, and is no whole IPv6 address",
+            ),
             ("w-", "w-"),
             (
                 "w:",
-                "it has a ':' that separates no port, and is no IPv6 address",
+                "it has a ':' that separates no port, and is no whole IPv6 address",
             ),
             ("w:0", "its port is not a number from 1 to 65535"),
             ("w[3]", "1: \"3\" has no ':'"),

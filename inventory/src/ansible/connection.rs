@@ -1,14 +1,16 @@
 //! Ansible's connection variables, and Midflight's own, as settings of a host.
 //!
 //! The variables are those of Ansible's ssh connection plugin; where two names mean one thing, the one that the plugin
-//! lists last counts. Templates are not evaluated and vaults are not opened: a connection setting that is one of them is
+//! lists last counts. Templates that only name variables are filled in. A setting that is another template, or encrypted, is
 //! an error that names the variable. What `ssh_config` and the agent may add is for others.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
+use super::template;
 use crate::error::Error;
 use crate::limits;
-use crate::model::Transport;
+use crate::model::{Host, Transport};
 use crate::place::{Place, Spot, quoted};
 use crate::reach::Reach;
 use crate::value::Value;
@@ -69,9 +71,10 @@ impl Connection {
     /// The same with the host's own variables.
     pub(crate) fn of_host<'a, P: Fn(Spot) -> Box<Place>>(
         &'a self,
-        own: Option<&'a Vars>,
+        host: &'a Host,
         place: P,
     ) -> Values<'a, P> {
+        let own = host.vars.as_deref();
         let mut vars = std::array::from_fn(|index| self.0[index].as_ref());
         let mut own_reach = false;
         for var in own.iter().flat_map(|own| own.iter()) {
@@ -81,8 +84,9 @@ impl Connection {
             }
         }
         Values {
+            host,
             vars,
-            own_reach,
+            shared: Cell::new(!own_reach),
             place,
         }
     }
@@ -90,69 +94,75 @@ impl Connection {
 
 /// The connection variables in force for one host.
 pub(crate) struct Values<'a, P> {
+    host: &'a Host,
     vars: [Option<&'a Var>; NAMES.len()],
-    own_reach: bool,
+    shared: Cell<bool>,
     place: P,
 }
 
 impl<P: Fn(Spot) -> Box<Place>> Values<'_, P> {
-    /// Whether the host itself sets something about its connection.
-    pub(crate) fn own_reach(&self) -> bool {
-        self.own_reach
+    /// Whether hosts in the same groups have the same connection: this one sets nothing about it, and no template, which
+    /// could name anything, has been filled in.
+    pub(crate) fn shared(&self) -> bool {
+        self.shared.get()
     }
 
     fn last(&self, names: std::ops::Range<usize>) -> Option<&Var> {
         self.vars[names].iter().rev().find_map(|var| *var)
     }
 
-    fn bad(&self, var: &Var, host: &str, reason: impl Into<String>) -> Error {
+    fn bad(&self, var: &Var, reason: impl Into<String>) -> Error {
         Error::Connection {
             at: (self.place)(var.spot),
             variable: var.name.to_string(),
-            host: host.to_owned(),
+            host: self.host.name.to_string(),
             reason: reason.into(),
         }
     }
 
     /// The text of a variable; nothing if it is empty or null, as Ansible has it.
-    fn text(&self, var: Option<&Var>, host: &str) -> Result<Option<String>, Error> {
+    fn text(&self, var: Option<&Var>) -> Result<Option<String>, Error> {
         let Some(var) = var else { return Ok(None) };
         let text = match &var.value {
             Value::Null => return Ok(None),
-            Value::Text(text) if text.is_empty() => return Ok(None),
+            Value::Text(text) if template::is_template(text) => {
+                self.shared.set(false);
+                let name = Value::Text(self.host.name.to_string());
+                let lookup = |wanted: &str| match wanted {
+                    "inventory_hostname" => Some(&name),
+                    wanted => self.host.var(wanted),
+                };
+                template::fill(text, &lookup).map_err(|reason| self.bad(var, reason))?
+            }
             Value::Text(text) => text.clone(),
             Value::Int(number) => number.to_string(),
             value if value.get(super::VAULT).is_some() => {
-                return Err(self.bad(var, host, "encrypted by ansible-vault"));
+                return Err(self.bad(var, "encrypted by ansible-vault"));
             }
-            _ => return Err(self.bad(var, host, "neither text nor a number")),
+            _ => return Err(self.bad(var, "neither text nor a number")),
         };
-        if ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
-            return Err(self.bad(var, host, "a template, and templates are not evaluated"));
-        }
         if text.contains(char::is_control) {
-            return Err(self.bad(var, host, "text with a control character"));
+            return Err(self.bad(var, "text with a control character"));
         }
-        Ok(Some(text))
+        Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
-    fn number(&self, var: Option<&Var>, host: &str) -> Result<Option<u16>, Error> {
-        let Some((var, text)) = var.zip(self.text(var, host)?) else {
+    fn number(&self, var: Option<&Var>) -> Result<Option<u16>, Error> {
+        let Some((var, text)) = var.zip(self.text(var)?) else {
             return Ok(None);
         };
         match text.parse() {
             Ok(port @ 1..) => Ok(Some(port)),
             _ => Err(self.bad(
                 var,
-                host,
                 format!("{}, and not a number from 1 to 65535", quoted(&text)),
             )),
         }
     }
 
-    pub(crate) fn address(&self, host: &str) -> Result<Option<Arc<str>>, Error> {
+    pub(crate) fn address(&self) -> Result<Option<Arc<str>>, Error> {
         let var = self.last(ADDRESS);
-        let Some((var, text)) = var.zip(self.text(var, host)?) else {
+        let Some((var, text)) = var.zip(self.text(var)?) else {
             return Ok(None);
         };
         let allowed =
@@ -162,49 +172,49 @@ impl<P: Fn(Spot) -> Box<Place>> Values<'_, P> {
                 "{}, which is neither a DNS name nor an IP address",
                 quoted(&text)
             );
-            return Err(self.bad(var, host, reason));
+            return Err(self.bad(var, reason));
         }
         Ok(Some(text.into()))
     }
 
-    pub(crate) fn agent_port(&self, host: &str) -> Result<Option<u16>, Error> {
-        self.number(self.vars[AGENT_PORT], host)
+    pub(crate) fn agent_port(&self) -> Result<Option<u16>, Error> {
+        self.number(self.vars[AGENT_PORT])
     }
 
-    pub(crate) fn zone(&self, host: &str) -> Result<Option<Arc<str>>, Error> {
+    pub(crate) fn zone(&self) -> Result<Option<Arc<str>>, Error> {
         let var = self.vars[ZONE];
-        let Some((var, text)) = var.zip(self.text(var, host)?) else {
+        let Some((var, text)) = var.zip(self.text(var)?) else {
             return Ok(None);
         };
         if text.len() > limits::NAME_LENGTH {
-            return Err(self.bad(var, host, "longer than 253 bytes"));
+            return Err(self.bad(var, "longer than 253 bytes"));
         }
         Ok(Some(text.into()))
     }
 
     /// The transport, which is SSH unless a variable says otherwise, and the settings of SSH.
-    pub(crate) fn reach(&self, host: &str) -> Result<Reach, Error> {
+    pub(crate) fn reach(&self) -> Result<Reach, Error> {
         let mut reach = Reach {
             transport: Some(Transport::Ssh),
-            user: self.text(self.last(USER), host)?,
-            port: self.number(self.last(PORT), host)?,
-            identity_file: self.text(self.last(KEY), host)?.map(Into::into),
+            user: self.text(self.last(USER))?,
+            port: self.number(self.last(PORT))?,
+            identity_file: self.text(self.last(KEY))?.map(Into::into),
             args: None,
         };
         let var = self.vars[TRANSPORT];
-        if let Some((var, text)) = var.zip(self.text(var, host)?) {
+        if let Some((var, text)) = var.zip(self.text(var)?) {
             let Some(transport) = Transport::named(&text) else {
                 let reason = format!("{}, which is neither ssh nor grpc", quoted(&text));
-                return Err(self.bad(var, host, reason));
+                return Err(self.bad(var, reason));
             };
             reach.transport = Some(transport);
         }
         for var in self.vars[ARGS].iter().flatten() {
-            let Some(text) = self.text(Some(var), host)? else {
+            let Some(text) = self.text(Some(var))? else {
                 continue;
             };
             let words = words::split(&text, false)
-                .map_err(|flaw| self.bad(var, host, format!("misquoted: {}", flaw.reason)))?;
+                .map_err(|flaw| self.bad(var, format!("misquoted: {}", flaw.reason)))?;
             let args = reach.args.get_or_insert_default();
             args.extend(words.into_iter().map(|word| word.text));
         }

@@ -1,8 +1,7 @@
 //! Inventories as Ansible has them: INI, YAML, what executable inventories print, and files of variables.
 //!
 //! Each is read with the meaning that `ansible-inventory` of ansible-core 2.14 gives it, and [`list`] writes what that
-//! prints. What Ansible only warns about, and then guesses, is an error here. Templates are not evaluated, vaults are not
-//! opened, and no plugin and no `ansible.cfg` is read.
+//! prints. What Ansible only warns about, and then guesses, is an error here. Vaults are not opened, and no plugin and no `ansible.cfg` is read.
 
 pub(crate) mod address;
 pub(crate) mod connection;
@@ -13,6 +12,7 @@ pub(crate) mod list;
 mod literal;
 mod python;
 pub(crate) mod script;
+mod template;
 pub(crate) mod yaml;
 
 pub(crate) use files::vars_file;

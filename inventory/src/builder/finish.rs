@@ -147,22 +147,18 @@ impl Resolver<'_> {
         let vars = self.files.of_host(index, draft.vars.as_ref());
         let mut host = Host {
             name: Arc::clone(&draft.name),
-            address: Arc::clone(draft.address.as_ref().unwrap_or(&draft.name)),
-            zone: settings.and_then(|settings| settings.zone.clone()),
+            address: Arc::clone(&draft.name),
+            zone: None,
             membership: Arc::clone(&common.membership),
             vars,
-            port: settings
-                .and_then(|settings| settings.port)
-                .unwrap_or(DEFAULT_PORT),
+            port: DEFAULT_PORT,
             ssh: common.ssh.clone(),
         };
-        if draft.ansible {
-            self.connect(&common, &mut host)?;
-        }
         let own = settings.map(|settings| &settings.reach);
-        if let Some((own, spot)) = own
-            && (own.transport.is_some() || own.has_ssh())
-        {
+        let own = own.filter(|(own, _)| own.transport.is_some() || own.has_ssh());
+        if draft.ansible {
+            self.connect(&common, own.map(|(own, _)| own), &mut host)?;
+        } else if let Some((own, spot)) = own {
             let mut reach = common.reach.clone();
             reach.overlay(own);
             if let (Some(spot), None) = (spot, reach.transport) {
@@ -170,37 +166,46 @@ impl Resolver<'_> {
             }
             host.ssh = reach.ssh().map(|ssh| self.shared.intern(ssh));
         }
+        if let Some(address) = &draft.address {
+            host.address = Arc::clone(address);
+        }
+        if let Some(settings) = settings {
+            host.port = settings.port.unwrap_or(host.port);
+            host.zone = settings.zone.clone().or(host.zone);
+        }
         Ok(host)
     }
 
-    /// Applies Ansible's connection variables; those of the groups are known already.
-    fn connect(&mut self, common: &Common, host: &mut Host) -> Result<(), Error> {
+    /// Applies Ansible's connection variables, and over them what native sources say.
+    fn connect(
+        &mut self,
+        common: &Common,
+        own: Option<&Reach>,
+        host: &mut Host,
+    ) -> Result<(), Error> {
         let builder = self.builder;
-        let values = common
-            .connection
-            .of_host(host.vars.as_deref(), |spot| builder.place(spot));
-        if let Some(address) = values.address(&host.name)? {
-            host.address = address;
-        }
-        if let Some(port) = values.agent_port(&host.name)? {
-            host.port = port;
-        }
-        if let Some(zone) = values.zone(&host.name)? {
-            host.zone = Some(zone);
-        }
-        let known = common.connected.get().filter(|_| !values.own_reach());
-        host.ssh = match known {
-            Some(ssh) => ssh.clone(),
+        let values = common.connection.of_host(host, |spot| builder.place(spot));
+        let (address, port, zone) = (values.address()?, values.agent_port()?, values.zone()?);
+        let known = common.connected.get();
+        let ssh = match known.filter(|_| own.is_none() && values.shared()) {
+            Some(known) => known.clone(),
             None => {
-                let mut reach = values.reach(&host.name)?;
+                let mut reach = values.reach()?;
                 reach.overlay(&common.reach);
+                if let Some(own) = own {
+                    reach.overlay(own);
+                }
                 let ssh = reach.ssh().map(|ssh| self.shared.intern(ssh));
-                if !values.own_reach() {
-                    let _ = common.connected.set(ssh.clone());
+                if own.is_none() && values.shared() {
+                    common.connected.get_or_init(|| ssh.clone());
                 }
                 ssh
             }
         };
+        host.address = address.unwrap_or_else(|| Arc::clone(&host.address));
+        host.port = port.unwrap_or(host.port);
+        host.zone = zone.or_else(|| host.zone.take());
+        host.ssh = ssh;
         Ok(())
     }
 

@@ -118,7 +118,14 @@ fn a_connection_setting_that_cannot_be_used_is_an_error_that_names_it() {
     for (files, expected) in [
         (
             vec![("hosts", "a ansible_host='{{ b }}'\n".to_owned())],
-            "hosts:1:3: ansible_host of host a is a template, and templates are not evaluated",
+            "hosts:1:3: ansible_host of host a is a template with b, which no source sets",
+        ),
+        (
+            vec![(
+                "hosts",
+                "a ansible_user=\"{{ lookup('env', 'USER') }}\"\n".to_owned(),
+            )],
+            "hosts:1:3: ansible_user of host a is a template that does more than name variables, which is not evaluated",
         ),
         (
             vec![
@@ -152,4 +159,46 @@ fn a_connection_setting_that_cannot_be_used_is_an_error_that_names_it() {
         let first = error.to_string().lines().next().unwrap_or("").to_owned();
         assert!(first.ends_with(expected), "{first}");
     }
+}
+
+#[test]
+fn templates_that_only_name_variables_are_filled_in_for_each_host() {
+    let hosts = r#"
+[g]
+a bastion=b1 site=eu
+b bastion=b2 site=us
+[g:vars]
+ansible_host={{ inventory_hostname }}.{{ site }}.example.com
+ansible_ssh_common_args=-J {{ jump }}
+jump=ops@{{ bastion }}
+"#;
+    let inventory = load(&[("hosts", hosts)]).expect("good");
+    assert_eq!(
+        shown(&inventory, "a"),
+        r#"ssh a.eu.example.com 7400 {"args":["-J","ops@b1"]}"#
+    );
+    assert_eq!(
+        shown(&inventory, "b"),
+        r#"ssh b.us.example.com 7400 {"args":["-J","ops@b2"]}"#
+    );
+}
+
+#[test]
+fn what_a_native_source_says_of_a_host_counts_before_variables() {
+    let files = [
+        (
+            "hosts",
+            "[g]\na ansible_host=10.0.0.1 ansible_port=2222 ansible_user=x midflight_zone=v\n",
+        ),
+        (
+            "own.yaml",
+            "groups: {own: {hosts: {a: {address: 10.9.9.9, zone: n, transport: ssh, ssh: {user: own}}}}}\n",
+        ),
+    ];
+    let inventory = load(&files).expect("good");
+    assert_eq!(
+        shown(&inventory, "a"),
+        r#"ssh 10.9.9.9 7400 {"user":"own","port":2222}"#
+    );
+    assert_eq!(inventory.host("a").and_then(|host| host.zone()), Some("n"));
 }

@@ -71,7 +71,7 @@ fn yaml_values() -> BoxedStrategy<String> {
         1 => "[1-9][0-9]?(:[0-5][0-9]){1,2}",
         1 => "0[xob]?[0-9a-f]{1,5}",
         1 => "(yes|No|ON|off|true|False|null|~|y|n|nan|\\.inf|\\.nan|<<|=)",
-        1 => "20[0-9]{2}-0[1-9]-[0-2][0-8]( 0[0-9]:1[0-9]:2[0-9](\\.[0-9]{1,7})?( ?[-+]0[0-9]:30)?)?",
+        1 => "20[0-9]{2}-0[1-9]-[12][0-8]( 0[0-9]:1[0-9]:2[0-9](\\.[0-9]{1,7})?( ?[-+]0[0-9]:30)?)?",
         1 => "'[a-z\": ]{0,6}'",
         1 => "\\[[0-9a-c, ]{0,6}\\]".prop_filter("no empty item", |text| {
             !text.contains(",,") && !text.contains(", ,") && !text.contains("[,") && !text.contains("[ ,")
@@ -243,12 +243,65 @@ fn write(dir: &Path, source: &Source) -> PathBuf {
     dir.join(name)
 }
 
+fn count() -> usize {
+    let count = std::env::var("MIDFLIGHT_ANSIBLE_CASES").ok();
+    count.and_then(|count| count.parse().ok()).unwrap_or(30)
+}
+
+/// Lines of INI, good and bad, in any order.
+fn lines() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        4 => "[ ]{0,2}[ab][0-9]?( [x-z]=[a-z0-9']{0,3}){0,2}",
+        2 => "\\[(p|q|g|h)(:(hosts|children|vars))?\\]( ?#c)?",
+        1 => "\\[(p|q|g|h|all|ungrouped)(:(children|vars|other))?\\]",
+        2 => "(g|h|p)( #c)?",
+        2 => "[x-z] ?= ?[0-9a-z'\"]{0,4}( #c)?",
+        1 => "[#;][a-z]{0,3}",
+        1 => "[ab]\\[[0-9]{0,2}:[0-9]{1,2}(:[0-9])?\\](:[0-9]{1,3})?( x=1)?",
+        1 => "[ab]\\[[a-c]:[a-d](:[12])?\\][x.]?( y=2)?",
+        1 => "[a-b:._-]{1,5}(:22)?",
+        1 => "\\[?(2001:db8)?::[0-9]{1,2}\\]?(:22)?",
+        1 => "[ab] [x-z]=['\"]?[a-z ]{0,3}['\"]?( #c)?",
+        1 => "[ab]#c [x-z]=\\\\?[ '\"]",
+    ];
+    vec(line, 1..12).prop_map(|lines| lines.join("\n") + "\n")
+}
+
+#[test]
+fn what_is_read_of_lines_at_random_ansible_reads_alike_and_without_a_warning() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut runner = TestRunner::deterministic();
+    let strategy = lines();
+    let mut cases = Vec::new();
+    let mut ours = Vec::new();
+    // Most texts have a line that is refused: those that are read are the ones to compare.
+    for number in 0..count() * 200 {
+        let text = strategy.new_tree(&mut runner).expect("a case").current();
+        let path = dir.path().join(number.to_string()).join("hosts");
+        fs::create_dir(dir.path().join(number.to_string())).expect("a folder");
+        fs::write(&path, &text).expect("written");
+        if let Ok(inventory) = Inventory::load(std::slice::from_ref(&path)) {
+            ours.push((
+                text,
+                inventory.ansible_list().expect("nothing is encrypted"),
+            ));
+            cases.push(vec![path]);
+        }
+        if cases.len() == count() {
+            break;
+        }
+    }
+    assert_eq!(cases.len(), count(), "too few texts are read");
+    for ((text, ours), (listing, complaints)) in ours.iter().zip(real::listings(&cases)) {
+        let listing = listing.unwrap_or_else(|| panic!("{text}\n{complaints}"));
+        assert!(!complaints.contains("WARNING"), "{text}\n{complaints}");
+        real::compare(text, ours, &listing);
+    }
+}
+
 #[test]
 fn generated_inventories_are_listed_as_ansible_inventory_lists_them() {
-    let count = std::env::var("MIDFLIGHT_ANSIBLE_CASES")
-        .ok()
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(30usize);
+    let count = count();
     let dir = tempfile::tempdir().expect("a folder");
     let mut runner = TestRunner::deterministic();
     let strategy = vec(source(), 1..3);

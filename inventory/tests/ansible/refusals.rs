@@ -141,7 +141,7 @@ fn names_that_nothing_can_have_are_errors() {
     check(
         "hosts",
         "[g]\nweb:\n",
-        "MF0109 hosts:2:1: \"web:\" is no host name: it has a ':' that separates no port, and is no IPv6 address",
+        "MF0109 hosts:2:1: \"web:\" is no host name: it has a ':' that separates no port, and is no whole IPv6 address",
     );
     check(
         "hosts",

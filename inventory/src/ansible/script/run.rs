@@ -179,3 +179,23 @@ fn shown(complaints: &[u8]) -> String {
     let last = lines.iter().skip(lines.len().saturating_sub(5)).map(plain);
     last.collect::<Vec<_>>().join("\n ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_never_ends_is_stopped_with_what_it_started() {
+        let program = Program {
+            path: PathBuf::from("/bin/sh"),
+            deadline: Instant::now() + Duration::from_millis(200),
+        };
+        let started = Instant::now();
+        let args = ["-c", "echo waiting >&2; sleep 600 & sleep 600"];
+        let error = program.output(&args, 1000).expect_err("stopped");
+        assert_eq!(error.code(), "MF0126");
+        assert!(error.to_string().contains("it took more than"), "{error}");
+        // Generous: it is only to be told from waiting for the end.
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
+}
