@@ -174,7 +174,7 @@ impl Client {
 
     async fn dial(&self, to: Resolved, under: Under, time: Duration) -> Result<Link, Error> {
         let host = to.alias.clone();
-        let agent = self.agent(&to.identity_agent);
+        let (agent, attempts) = (self.agent(&to.identity_agent), to.connection_attempts);
         let patience = Patience::default();
         let attempt = Attempt {
             to: Arc::new(to),
@@ -188,9 +188,15 @@ impl Client {
         };
         let drops = Mutex::new((0, String::new()));
         let dialled = patience.limit(time, async {
+            let mut tries = 1;
             loop {
                 match attempt.run().await {
                     Ok(link) => return Ok(link),
+                    // `ConnectionAttempts`, a second apart as for `ssh`.
+                    Err(Failed::For(Error::Unreachable { .. })) if tries < attempts => {
+                        tries += 1;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
                     Err(Failed::For(error)) => return Err(error),
                     Err(Failed::Dropped(said)) => {
                         let so_far = {

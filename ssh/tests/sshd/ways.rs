@@ -254,6 +254,19 @@ async fn nobody_there_and_no_such_name_fail_at_once() {
 }
 
 #[tokio::test]
+async fn connection_attempts_are_a_second_apart() {
+    let mut world = World::new();
+    let (ip, port) = address();
+    world.set(format!(
+        "Host nobody\n  HostName {ip}\n  Port {port}\n  ConnectionAttempts 2\nHost *"
+    ));
+    let began = Instant::now();
+    let error = world.connect("nobody").await.unwrap_err();
+    assert_eq!(error.code(), "MF0650", "{}", chain(&error));
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn a_web_server_is_not_taken_for_an_ssh_server() {
     let mut world = World::new();
     let other = listener(&mut world, "web").await;
