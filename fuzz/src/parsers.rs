@@ -63,13 +63,18 @@ pub fn spec(bytes: &[u8]) {
     }
 }
 
-/// A pattern on the first line, an inventory in YAML on the others.
+/// A pattern on the first line, an inventory of any format on the others.
 pub fn inventory(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
     let (pattern, text) = text.split_once('\n').unwrap_or((text, ""));
     let _ = midflight_inventory::expand(pattern);
+    for name in ["fuzz", "fuzz.json"] {
+        if let Ok(inventory) = Inventory::parse_any(text, name) {
+            let _ = inventory.ansible_list();
+        }
+    }
     let Ok(inventory) = Inventory::parse(text, "fuzz") else {
         return;
     };

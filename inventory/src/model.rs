@@ -255,6 +255,16 @@ impl Inventory {
         crate::sources::parse_native(text, file_name)
     }
 
+    /// Reads the text of one file of any format, told as for [`load`](Self::load) by the end of `file_name` and by its first
+    /// words. Nothing is run, and no variables are looked for in files beside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), but for the reading of files and their size.
+    pub fn parse_any(text: &str, file_name: &str) -> Result<Inventory, Error> {
+        crate::sources::parse(text, file_name)
+    }
+
     /// All hosts, in the order of the files.
     #[must_use]
     pub fn hosts(&self) -> &[Host] {

@@ -124,27 +124,42 @@ fn file(builder: &mut Builder, path: &Path, with_adjacent: bool) -> Result<(), E
         script::Kind::Text => {}
     }
     let (index, source) = builder.files.read(path)?;
-    if source.text.starts_with(ansible::VAULT_HEADER) {
-        return Err(Error::Encrypted {
-            path: path.to_owned(),
-        });
-    }
     let format = format(path, &source.text)?;
     if with_adjacent && format != Format::Native {
         builder.adjacent(beside);
     }
+    read_as(builder, path, index, &source, format)
+}
+
+/// Reads one text in whatever format it is; nothing is run, and no files beside it are looked for.
+pub(crate) fn parse(text: &str, name: &str) -> Result<Inventory, Error> {
+    let mut builder = Builder::default();
+    let (index, source) = builder.files.add(Source::new(name, text));
+    let path = Path::new(name);
+    let format = format(path, &source.text)?;
+    read_as(&mut builder, path, index, &source, format)?;
+    builder.finish()
+}
+
+fn read_as(
+    builder: &mut Builder,
+    path: &Path,
+    index: u32,
+    source: &Source,
+    format: Format,
+) -> Result<(), Error> {
     match format {
-        Format::Ini => ansible::ini::read(builder, index, &source),
-        Format::List => lists::read(builder, index, &source),
+        Format::Ini => ansible::ini::read(builder, index, source),
+        Format::List => lists::read(builder, index, source),
         Format::Native => {
-            let root = document::parse(&source, Dialect::Native)?;
-            native::read(builder, index, &source, &root)
+            let root = document::parse(source, Dialect::Native)?;
+            native::read(builder, index, source, &root)
         }
         Format::Yaml => {
-            let root = document::parse(&source, Dialect::Ansible)?;
+            let root = document::parse(source, Dialect::Ansible)?;
             match marked(path, &root)? {
-                Marked::Inventory => ansible::yaml::read(builder, index, &source, &root),
-                Marked::Printed => script::read_printed(builder, index, &source, &root, None),
+                Marked::Inventory => ansible::yaml::read(builder, index, source, &root),
+                Marked::Printed => script::read_printed(builder, index, source, &root, None),
             }
         }
     }
@@ -160,6 +175,11 @@ enum Format {
 
 /// The format of a file, by the end of its name and its first words.
 fn format(path: &Path, text: &str) -> Result<Format, Error> {
+    if text.starts_with(ansible::VAULT_HEADER) {
+        return Err(Error::Encrypted {
+            path: path.to_owned(),
+        });
+    }
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or("");
     if extension == "toml" {
         return Err(unknown(
@@ -225,6 +245,9 @@ fn marked(path: &Path, root: &Node<'_>) -> Result<Marked, Error> {
             "write what `ansible-inventory --list` prints for it into a .json file, and name that",
         ));
     }
+    if has("_meta") {
+        return Ok(Marked::Printed);
+    }
     if has("groups") || has("policy") {
         return Err(unknown(
             path,
@@ -232,10 +255,7 @@ fn marked(path: &Path, root: &Node<'_>) -> Result<Marked, Error> {
             "begin a native inventory with `groups:`; in Ansible's YAML rename the group",
         ));
     }
-    Ok(match has("_meta") {
-        true => Marked::Printed,
-        false => Marked::Inventory,
-    })
+    Ok(Marked::Inventory)
 }
 
 fn unknown(path: &Path, reason: &'static str, next: &'static str) -> Error {

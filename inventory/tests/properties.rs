@@ -207,6 +207,28 @@ proptest! {
             let _ = Inventory::parse(&format!("groups: {{w: {{hosts: {{{text}: {{}}}}}}}}"), "t").map_err(|e| e.to_string());
         }
     }
+
+    #[test]
+    fn no_text_makes_a_reader_of_ansibles_formats_panic(
+        lines in vec("(\\[?[ab]{1,2}(:(vars|children|hosts)?)?\\]?|[-+a-c0-9xjeE_.'\"\\\\ =\\[\\](){}:,#\u{e9}]{0,24})", 0..12),
+        yaml in "[a-c0-9:!&*<?|>\\-'\"\\[\\]{}, \n~\u{e9}]{0,60}",
+    ) {
+        for (text, name) in [
+            (lines.join("\n"), "hosts"),
+            (lines.iter().map(|line| format!("a v={line}\n")).collect(), "hosts"),
+            (lines.iter().map(|line| format!("v={line}\n")).fold("[all:vars]\n".to_owned(), |all, line| all + &line), "hosts"),
+            (yaml.clone(), "t.yml"),
+            (format!("a: {{hosts: {{b: {{c: {yaml}}}}}}}"), "t.yml"),
+            (format!("{{\"a\": {yaml}}}"), "t.json"),
+        ] {
+            match Inventory::parse_any(&text, name) {
+                Ok(inventory) => {
+                    let _ = inventory.ansible_list().expect("nothing is encrypted");
+                }
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+            }
+        }
+    }
 }
 
 /// The time of the fastest of three runs: other work on the machine only ever adds.

@@ -62,7 +62,7 @@ impl Reader<'_> {
                         key: other.to_owned(),
                         within: "a group of Ansible's",
                         known:
-                            "hosts, children, vars; a group within a group stands under children"
+                            "hosts, children, vars; a group within a group stands under children, and a native inventory begins with groups"
                                 .to_owned(),
                     });
                 }
