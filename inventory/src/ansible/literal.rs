@@ -44,6 +44,11 @@ pub(crate) fn eval(text: &str) -> Result<Value, Refused> {
 
 /// Most values are plain words, and end here.
 fn can_begin(text: &str) -> bool {
+    // So do addresses and versions: no number has two points.
+    let of_address = |b: u8| b.is_ascii_digit() || b == b'.';
+    if text.bytes().all(of_address) && text.bytes().filter(|b| *b == b'.').count() > 1 {
+        return text == "...";
+    }
     let mut bytes = text.bytes();
     match bytes.next() {
         Some(b'0'..=b'9' | b'\'' | b'"' | b'[' | b'{' | b'(' | b'+' | b'-' | b'.') => true,

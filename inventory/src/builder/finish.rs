@@ -47,6 +47,7 @@ pub(super) fn finish(mut builder: Builder) -> Result<Inventory, Error> {
         groups: &groups,
         files: &files,
         memberships: HashMap::new(),
+        last: None,
         shared: Shared::default(),
     };
     let mut of_hosts = Vec::with_capacity(hosts.drafts.len());
@@ -136,12 +137,21 @@ struct Resolver<'b> {
     files: &'b Files,
     top: Arc<Vars>,
     memberships: HashMap<Vec<u32>, Rc<Common>>,
+    /// What the host before had: the next one is mostly in the same groups.
+    last: Option<(Vec<u32>, Rc<Common>)>,
     shared: Shared,
 }
 
 impl Resolver<'_> {
     fn host(&mut self, index: u32, hosts: &Hosts, direct: &[u32]) -> Result<Host, Error> {
-        let common = self.common(direct)?;
+        let common = match &self.last {
+            Some((groups, common)) if groups == direct => Rc::clone(common),
+            _ => {
+                let common = self.common(direct)?;
+                self.last = Some((direct.to_vec(), Rc::clone(&common)));
+                common
+            }
+        };
         let draft = &hosts.drafts[index as usize];
         let settings = hosts::settings(self.builder, draft.settings);
         let vars = self.files.of_host(index, draft.vars.as_ref());

@@ -243,7 +243,8 @@ fn write(dir: &Path, source: &Source) -> PathBuf {
     dir.join(name)
 }
 
-fn count() -> usize {
+/// How many cases a run makes.
+pub fn count() -> usize {
     let count = std::env::var("MIDFLIGHT_ANSIBLE_CASES").ok();
     count.and_then(|count| count.parse().ok()).unwrap_or(30)
 }

@@ -5,6 +5,7 @@ mod generated;
 mod programs;
 mod real;
 mod refusals;
+mod scalars;
 
 use std::fs;
 use std::path::PathBuf;
