@@ -85,3 +85,43 @@ fn a_native_inventory_is_listed_as_ansible_would_list_it() {
     }
     "#);
 }
+
+#[test]
+fn a_source_is_told_by_its_name_and_by_its_first_words() {
+    let ini = "# a comment\n\n[web]\nw1\n";
+    let yaml = "# a comment\n---\nweb:\n  hosts: {w1: }\n";
+    let native = "# a comment\n---\ngroups:\n  web:\n    hosts: {w1: }\n";
+    let printed = "{\"web\": {\"hosts\": [\"w1\"]}, \"_meta\": {}}";
+    let json = "{\n  \"web\": {\"hosts\": {\"w1\": null}}\n}";
+    let native_json = "{\n  \"groups\": {\"web\": {\"hosts\": {\"w1\": null}}}\n}";
+    for (name, text, is_native) in [
+        ("hosts", ini, false),
+        ("hosts.ini", ini, false),
+        ("production.eu", ini, false),
+        ("hosts", yaml, false),
+        ("hosts.yml", yaml, false),
+        ("hosts.ini", yaml, false),
+        ("fleet", native, true),
+        ("fleet.yaml", native, true),
+        ("hosts", printed, false),
+        ("hosts.json", printed, false),
+        ("hosts.json", json, false),
+        ("fleet.json", native_json, true),
+    ] {
+        let inventory =
+            Inventory::parse_any(text, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let group = inventory.group("web").expect("every one has it");
+        let names: Vec<&str> = inventory
+            .members(group)
+            .iter()
+            .map(|host| host.name())
+            .collect();
+        assert_eq!(names, ["w1"], "{name}\n{text}");
+        // Ansible always has this group, and the native format has what is written.
+        assert_eq!(
+            inventory.group("ungrouped").is_none(),
+            is_native,
+            "{name}\n{text}"
+        );
+    }
+}
