@@ -125,3 +125,27 @@ fn a_source_is_told_by_its_name_and_by_its_first_words() {
         );
     }
 }
+
+#[test]
+fn half_a_million_hosts_with_variables_are_admitted() {
+    let mut text = String::new();
+    for group in 0..200 {
+        text.push_str(&format!("[g{group}]\n"));
+        for host in 0..2500 {
+            text.push_str(&format!(
+                "h{group}-{host}.example.com ansible_host=10.0.{group}.{} rack=r{}\n",
+                host % 250,
+                host % 40
+            ));
+        }
+        text.push_str(&format!("[g{group}:vars]\ntier=t{group}\n"));
+    }
+    let inventory = Inventory::parse_any(&text, "hosts").expect("within the limits");
+    assert_eq!(inventory.hosts().len(), 500_000);
+    let host = inventory.host("h199-2499.example.com").expect("the last");
+    assert_eq!(host.address(), "10.0.199.249");
+    assert_eq!(
+        host.var("tier").and_then(|tier| tier.as_str()),
+        Some("t199")
+    );
+}
