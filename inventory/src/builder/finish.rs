@@ -82,6 +82,7 @@ pub(super) fn finish(mut builder: Builder) -> Result<Inventory, Error> {
         group_index: std::mem::take(&mut builder.group_index),
         sealed: files.sealed,
         policy: policy.map(|(value, spot)| (value, builder.files.place(spot))),
+        refuses_lists: false,
     })
 }
 
