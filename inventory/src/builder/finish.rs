@@ -82,7 +82,6 @@ pub(super) fn finish(mut builder: Builder) -> Result<Inventory, Error> {
         group_index: std::mem::take(&mut builder.group_index),
         sealed: files.sealed,
         policy: policy.map(|(value, spot)| (value, builder.files.place(spot))),
-        refuses_lists: false,
     })
 }
 
@@ -168,8 +167,7 @@ impl Resolver<'_> {
         let own = settings.map(|settings| &settings.reach);
         let own = own.filter(|(own, _)| own.transport.is_some() || own.has_ssh());
         if draft.ansible {
-            let own = own.map(|(own, _)| own);
-            self.connect(&common, own, draft.first, &mut host)?;
+            self.connect(&common, own.map(|(own, _)| own), &mut host)?;
         } else if let Some((own, spot)) = own {
             let mut reach = common.reach.clone();
             reach.overlay(own);
@@ -193,12 +191,10 @@ impl Resolver<'_> {
         &mut self,
         common: &Common,
         own: Option<&Reach>,
-        first: u32,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let files = &self.builder.files;
-        let source = self.builder.entries[first as usize].spot.source;
-        let values = common.connection.of_host(host, source, files);
+        let builder = self.builder;
+        let values = common.connection.of_host(host, |spot| builder.place(spot));
         let (address, port, zone) = (values.address()?, values.agent_port()?, values.zone()?);
         let known = common.connected.get();
         let ssh = match known.filter(|_| own.is_none() && values.shared()) {

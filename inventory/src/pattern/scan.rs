@@ -4,7 +4,6 @@
 //! from left to right. An operator that follows a name at once is ClusterShell's. A pattern that has both is refused.
 
 use crate::chosen::Operator;
-use crate::limits;
 
 /// A stretch of a pattern that names hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +62,6 @@ pub(crate) fn scan<'a>(
         }
         if text.starts_with('~') {
             scan.regex.get_or_insert(offset);
-        }
-        if scan.terms.len() == limits::TERMS {
-            return Err((offset, "it has more than 131072 terms"));
         }
         scan.terms.push(Term {
             operator,
