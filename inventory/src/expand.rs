@@ -91,6 +91,14 @@ pub(crate) fn parse(
                 reason,
             });
         }
+        if parsed.len() == limits::TERMS {
+            return Err(Error::TooManyHosts {
+                at: place(more),
+                count: parsed.len() as u64 + 1,
+                limit: limits::TERMS as u64,
+                within: "one text one by one",
+            });
+        }
         let template = template(item, |flaw| place(more + flaw))?;
         count = count.saturating_add(template.count());
         if count > limits::RANGE_HOSTS {
@@ -143,28 +151,29 @@ pub(crate) fn template(item: &str, place: impl Fn(usize) -> Box<Place>) -> Resul
 }
 
 /// Splits at operators outside brackets; each item with the operator before it, and its offset in characters.
-fn items(text: &str) -> Vec<(Operator, usize, &str)> {
-    let mut items = Vec::new();
-    let (mut start, mut start_chars, mut inside) = (0, 0, false);
-    let mut operator = Operator::Join;
-    for (chars, (at, c)) in text.char_indices().enumerate() {
-        let next = match c {
-            '[' | ']' => {
-                inside = c == '[';
-                continue;
-            }
-            _ if inside => continue,
-            ',' => Operator::Join,
-            '!' => Operator::Drop,
-            '&' => Operator::Keep,
-            '^' => Operator::Either,
-            _ => continue,
-        };
-        items.push((operator, start_chars, &text[start..at]));
-        (operator, start, start_chars) = (next, at + c.len_utf8(), chars + 1);
-    }
-    items.push((operator, start_chars, &text[start..]));
-    items
+fn items(text: &str) -> impl Iterator<Item = (Operator, usize, &str)> {
+    let mut rest = Some((Operator::Join, 0usize, text));
+    std::iter::from_fn(move || {
+        let (operator, offset, text) = rest.take()?;
+        let mut inside = false;
+        for (chars, (at, c)) in text.char_indices().enumerate() {
+            let next = match c {
+                '[' | ']' => {
+                    inside = c == '[';
+                    continue;
+                }
+                _ if inside => continue,
+                ',' => Operator::Join,
+                '!' => Operator::Drop,
+                '&' => Operator::Keep,
+                '^' => Operator::Either,
+                _ => continue,
+            };
+            rest = Some((next, offset + chars + 1, &text[at + c.len_utf8()..]));
+            return Some((operator, offset, &text[..at]));
+        }
+        Some((operator, offset, text))
+    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::place::{Place, Source, Spot};
 /// The texts that make up one inventory.
 #[derive(Debug)]
 pub(crate) struct Files {
-    sources: Vec<Arc<Source>>,
+    /// Each with the file that it is, or that has printed it.
+    sources: Vec<(Arc<Source>, Option<PathBuf>)>,
     left: u64,
     folders: usize,
 }
@@ -34,21 +35,31 @@ impl Files {
     /// Reads a file as UTF-8; the number is that of its spots.
     pub(crate) fn read(&mut self, path: &Path) -> Result<(u32, Arc<Source>), Error> {
         let source = source(path, self.left)?;
-        self.left -= source.text.len() as u64;
-        Ok(self.add(source))
+        Ok(self.take(source, path))
     }
 
     /// Takes in a text that is in no file.
     pub(crate) fn add(&mut self, source: Source) -> (u32, Arc<Source>) {
+        self.keep(source, None)
+    }
+
+    /// Takes in a text that a file has in it or has printed, and counts it.
+    pub(crate) fn take(&mut self, source: Source, path: &Path) -> (u32, Arc<Source>) {
+        self.left = self.left.saturating_sub(source.text.len() as u64);
+        self.keep(source, Some(path.to_owned()))
+    }
+
+    fn keep(&mut self, source: Source, path: Option<PathBuf>) -> (u32, Arc<Source>) {
         let source = Arc::new(source);
-        self.sources.push(Arc::clone(&source));
+        self.sources.push((Arc::clone(&source), path));
         ((self.sources.len() - 1) as u32, source)
     }
 
-    /// Takes in a text that was read elsewhere, and counts it.
-    pub(crate) fn take(&mut self, source: Source) -> (u32, Arc<Source>) {
-        self.left = self.left.saturating_sub(source.text.len() as u64);
-        self.add(source)
+    /// The folder of the file that a source is, from the root of the file system on.
+    pub(crate) fn folder(&self, source: u32) -> Option<String> {
+        let (_, path) = self.sources.get(source as usize)?;
+        let path = std::path::absolute(path.as_ref()?).ok()?;
+        Some(path.parent()?.to_string_lossy().into_owned())
     }
 
     /// Bytes that may still be read.
@@ -78,12 +89,14 @@ impl Files {
 
     /// What an error shows of a spot.
     pub(crate) fn place(&self, spot: Spot) -> Box<Place> {
-        self.sources[spot.source as usize].place(spot.pos)
+        self.sources[spot.source as usize].0.place(spot.pos)
     }
 
     /// What an error shows of a place so many characters into a scalar.
     pub(crate) fn place_in(&self, spot: Spot, scalar: &str, offset: usize) -> Box<Place> {
-        self.sources[spot.source as usize].place_in(spot.pos, scalar, offset)
+        self.sources[spot.source as usize]
+            .0
+            .place_in(spot.pos, scalar, offset)
     }
 }
 

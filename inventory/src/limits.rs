@@ -7,6 +7,8 @@
 pub const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Hosts that one range expression may name.
 pub const RANGE_HOSTS: u64 = 1_000_000;
+/// Terms of a pattern, and items of a node set, that are written out one by one.
+pub const TERMS: usize = 131_072;
 /// Hosts that the terms of one pattern may look at, where a host that several of them look at counts for each. A glob or a regular
 /// expression looks at all.
 pub const PATTERN_HOSTS: u64 = 100_000_000;

@@ -222,6 +222,8 @@ pub struct Inventory {
     /// Files of variables that are encrypted as a whole.
     pub(crate) sealed: Vec<PathBuf>,
     pub(crate) policy: Option<(Value, Box<Place>)>,
+    /// Whether patterns come from others, who must not have files read.
+    pub(crate) refuses_lists: bool,
 }
 
 impl Inventory {

@@ -3,6 +3,7 @@
 //! What stands in a bracket becomes the same [`Template`] that `[001:500]` becomes, so that limits, padding and order are
 //! those of all ranges. This reads single names; operators between them are for `pattern` and `expand`.
 
+use crate::limits;
 use crate::range::{self, Flaw, Part, Set, Template};
 
 /// Whether what stands in a bracket is of a node set: numbers with `-`, `,` and `/`, and no `:`.
@@ -33,6 +34,12 @@ pub(crate) fn parse(text: &str) -> Result<Template, Flaw> {
 fn bracket(inside: &str, before: &str) -> Result<Part, String> {
     let mut parts = Vec::new();
     for field in inside.split(',') {
+        if parts.len() == limits::TERMS {
+            return Err(format!(
+                "more than {} stretches in one bracket",
+                limits::TERMS
+            ));
+        }
         let part = stretch(field.trim())?;
         // `n1[9-10]` is n19, n110 to some and n19, n20, … n110 to `nodeset`.
         if before.ends_with(|c: char| c.is_ascii_digit())

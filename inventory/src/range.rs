@@ -4,6 +4,8 @@
 //! one, so that limits cost no memory. The last range varies fastest, as digits do. It knows nothing of hosts: which
 //! characters a name may have is for others to say.
 
+use crate::limits;
+
 /// Digits that a number in a range may have; they fit 64 bits.
 const DIGITS: usize = 18;
 
@@ -124,7 +126,9 @@ impl Template {
         text: &str,
         bracket_of: impl Fn(&str, &str) -> Result<Part, String>,
     ) -> Result<Template, Flaw> {
-        let mut parts = Vec::new();
+        // Exactly as many as there can be: texts without brackets are by far the most.
+        let ranges = text.bytes().filter(|byte| *byte == b'[').count();
+        let mut parts = Vec::with_capacity(1 + 2 * ranges.min(limits::NAME_LENGTH));
         let mut rest = text;
         let mut offset = 0;
         while let Some(open) = rest.find(['[', ']']) {
@@ -134,6 +138,13 @@ impl Template {
                 return Err(Flaw {
                     offset,
                     reason: "this ']' closes nothing".to_owned(),
+                });
+            }
+            // Every range is at least a character of each name.
+            if parts.len() > 2 * limits::NAME_LENGTH {
+                return Err(Flaw {
+                    offset,
+                    reason: "there are more ranges than a name may have characters".to_owned(),
                 });
             }
             let inside = &bracket[1..];

@@ -229,6 +229,31 @@ fn a_list_holds_whatever_a_pattern_may_add() {
 }
 
 #[test]
+fn a_pattern_that_others_send_reads_no_file() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(file, "secret").expect("written");
+    let at = format!("@{}", file.path().display());
+    let fleet = fleet().without_lists();
+    for pattern in [
+        at.clone(),
+        format!("web!{at}"),
+        format!("web:&({at})"),
+        format!("(((web,{at})))"),
+        "@./Cargo.toml".to_owned(),
+        "@Cargo.toml".to_owned(),
+    ] {
+        let error = fleet.select(&pattern).expect_err("refused");
+        let text = error.to_string();
+        assert_eq!(error.code(), "MF0119", "{text}");
+        assert!(
+            text.contains("cannot name a file") && !text.contains("secret"),
+            "{text}"
+        );
+    }
+    assert_eq!(fleet.select("@web!@rack1").expect("groups").len(), 11);
+}
+
+#[test]
 fn folded_output_can_be_pasted_as_a_node_set() {
     let fleet = fleet();
     let all: Vec<&str> = fleet.hosts().iter().map(|host| host.name()).collect();

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use super::template;
 use crate::error::Error;
+use crate::files::Files;
 use crate::limits;
 use crate::model::{Host, Transport};
-use crate::place::{Place, Spot, quoted};
+use crate::place::quoted;
 use crate::reach::Reach;
 use crate::value::Value;
 use crate::vars::{Var, Vars};
@@ -69,11 +70,14 @@ impl Connection {
     }
 
     /// The same with the host's own variables.
-    pub(crate) fn of_host<'a, P: Fn(Spot) -> Box<Place>>(
+    ///
+    /// `source` is the one that names the host first.
+    pub(crate) fn of_host<'a>(
         &'a self,
         host: &'a Host,
-        place: P,
-    ) -> Values<'a, P> {
+        source: u32,
+        files: &'a Files,
+    ) -> Values<'a> {
         let own = host.vars.as_deref();
         let mut vars = std::array::from_fn(|index| self.0[index].as_ref());
         let mut own_reach = false;
@@ -87,20 +91,22 @@ impl Connection {
             host,
             vars,
             shared: Cell::new(!own_reach),
-            place,
+            source,
+            files,
         }
     }
 }
 
 /// The connection variables in force for one host.
-pub(crate) struct Values<'a, P> {
+pub(crate) struct Values<'a> {
     host: &'a Host,
     vars: [Option<&'a Var>; NAMES.len()],
     shared: Cell<bool>,
-    place: P,
+    source: u32,
+    files: &'a Files,
 }
 
-impl<P: Fn(Spot) -> Box<Place>> Values<'_, P> {
+impl Values<'_> {
     /// Whether hosts in the same groups have the same connection: this one sets nothing about it, and no template, which
     /// could name anything, has been filled in.
     pub(crate) fn shared(&self) -> bool {
@@ -113,7 +119,7 @@ impl<P: Fn(Spot) -> Box<Place>> Values<'_, P> {
 
     fn bad(&self, var: &Var, reason: impl Into<String>) -> Error {
         Error::Connection {
-            at: (self.place)(var.spot),
+            at: self.files.place(var.spot),
             variable: var.name.to_string(),
             host: self.host.name.to_string(),
             reason: reason.into(),
@@ -128,8 +134,10 @@ impl<P: Fn(Spot) -> Box<Place>> Values<'_, P> {
             Value::Text(text) if template::is_template(text) => {
                 self.shared.set(false);
                 let name = Value::Text(self.host.name.to_string());
+                let folder = self.files.folder(self.source).map(Value::Text);
                 let lookup = |wanted: &str| match wanted {
                     "inventory_hostname" => Some(&name),
+                    "inventory_dir" => folder.as_ref(),
                     wanted => self.host.var(wanted),
                 };
                 template::fill(text, &lookup).map_err(|reason| self.bad(var, reason))?

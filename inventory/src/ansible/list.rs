@@ -5,6 +5,7 @@
 //! that Ansible keeps for itself are left out, as it leaves them out.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use super::python;
@@ -42,10 +43,28 @@ impl Inventory {
     ///
     /// [`Error::Encrypted`] if a file of variables is encrypted as a whole: `ansible-inventory` would need the password.
     pub fn ansible_list(&self) -> Result<String, Error> {
+        let mut text = Vec::new();
+        // Nothing fails that is written to memory, and what is written is text.
+        self.write_ansible_list(&mut text)?.unwrap_or_default();
+        Ok(String::from_utf8(text).unwrap_or_default())
+    }
+
+    /// Writes what [`ansible_list`](Self::ansible_list) gives, piece by piece: it can be a hundred megabytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`ansible_list`](Self::ansible_list), before anything is written; within, what the writer says.
+    pub fn write_ansible_list(&self, out: &mut dyn io::Write) -> Result<io::Result<()>, Error> {
         if let Some(path) = self.sealed.first() {
             return Err(Error::Encrypted { path: path.clone() });
         }
-        let mut writer = Writer::default();
+        let mut writer = Writer {
+            text: String::with_capacity(PIECE + PIECE / 4),
+            depth: 0,
+            empty: true,
+            out,
+            result: Ok(()),
+        };
         let mut groups: Vec<(&str, Option<&Group>)> = self
             .groups
             .iter()
@@ -65,10 +84,11 @@ impl Inventory {
         }
         writer.end('}');
         writer.text.push('\n');
-        Ok(writer.text)
+        writer.flush();
+        Ok(writer.result)
     }
 
-    fn list_group(&self, writer: &mut Writer, name: &str, group: Option<&Group>) {
+    fn list_group(&self, writer: &mut Writer<'_>, name: &str, group: Option<&Group>) {
         let name_of = |index: &u32| &*self.groups[*index as usize].name;
         let children: Vec<&str> = match group {
             Some(group) => group.children.iter().map(name_of).collect(),
@@ -109,7 +129,7 @@ impl Inventory {
         writer.end('}');
     }
 
-    fn list_hostvars(&self, writer: &mut Writer) {
+    fn list_hostvars(&self, writer: &mut Writer<'_>) {
         writer.key("_meta");
         writer.begin('{');
         writer.key("hostvars");
@@ -172,16 +192,28 @@ fn merged<'a>(
     })
 }
 
+/// Bytes that are collected before they are written.
+const PIECE: usize = 64 * 1024;
+
 /// JSON as Python's writer lays it out.
-#[derive(Default)]
-struct Writer {
+struct Writer<'o> {
     text: String,
     depth: usize,
     /// Whether the collection that is open has nothing in it yet.
     empty: bool,
+    out: &'o mut dyn io::Write,
+    /// After the first failure nothing more is written.
+    result: io::Result<()>,
 }
 
-impl Writer {
+impl Writer<'_> {
+    fn flush(&mut self) {
+        if self.result.is_ok() {
+            self.result = self.out.write_all(self.text.as_bytes());
+        }
+        self.text.clear();
+    }
+
     fn begin(&mut self, bracket: char) {
         self.text.push(bracket);
         self.depth += 1;
@@ -209,6 +241,9 @@ impl Writer {
     }
 
     fn item(&mut self) {
+        if self.text.len() >= PIECE {
+            self.flush();
+        }
         if !self.empty {
             self.text.push(',');
         }

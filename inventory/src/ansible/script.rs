@@ -25,7 +25,7 @@ pub(crate) fn read(builder: &mut Builder, path: &Path) -> Result<(), Error> {
     let program = run::Program::new(path)?;
     let text = program.output(&["--list"], builder.files.left())?;
     let name = format!("{} --list", path.display());
-    let (index, source) = builder.files.take(Source::new(&name, text));
+    let (index, source) = builder.files.take(Source::new(&name, text), path);
     let root = document::parse_printed(&source)?;
     read_printed(builder, index, &source, &root, Some((path, &program)))
 }
@@ -191,7 +191,7 @@ impl<'n> Reader<'_, 'n> {
         };
         let text = program.output(&["--host", host], self.builder.files.left())?;
         let name = format!("{} --host {host}", path.display());
-        let (index, source) = self.builder.files.take(Source::new(&name, text));
+        let (index, source) = self.builder.files.take(Source::new(&name, text), path);
         let root = document::parse(&source, Dialect::Ansible)?;
         Ok(Vars::new(vars(self.builder, &source, index, &root, what)?))
     }

@@ -82,6 +82,7 @@ pub(super) fn finish(mut builder: Builder) -> Result<Inventory, Error> {
         group_index: std::mem::take(&mut builder.group_index),
         sealed: files.sealed,
         policy: policy.map(|(value, spot)| (value, builder.files.place(spot))),
+        refuses_lists: false,
     })
 }
 
@@ -167,7 +168,8 @@ impl Resolver<'_> {
         let own = settings.map(|settings| &settings.reach);
         let own = own.filter(|(own, _)| own.transport.is_some() || own.has_ssh());
         if draft.ansible {
-            self.connect(&common, own.map(|(own, _)| own), &mut host)?;
+            let own = own.map(|(own, _)| own);
+            self.connect(&common, own, draft.first, &mut host)?;
         } else if let Some((own, spot)) = own {
             let mut reach = common.reach.clone();
             reach.overlay(own);
@@ -191,10 +193,12 @@ impl Resolver<'_> {
         &mut self,
         common: &Common,
         own: Option<&Reach>,
+        first: u32,
         host: &mut Host,
     ) -> Result<(), Error> {
-        let builder = self.builder;
-        let values = common.connection.of_host(host, |spot| builder.place(spot));
+        let files = &self.builder.files;
+        let source = self.builder.entries[first as usize].spot.source;
+        let values = common.connection.of_host(host, source, files);
         let (address, port, zone) = (values.address()?, values.agent_port()?, values.zone()?);
         let known = common.connected.get();
         let ssh = match known.filter(|_| own.is_none() && values.shared()) {

@@ -2,7 +2,7 @@
 //!
 //! This is where an entry for a host that is there already is told from one that must not be there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::sync::Arc;
 
 use super::{Builder, Entry, Names, Said, Settings};
@@ -39,20 +39,22 @@ pub(super) struct Hosts {
 
 impl Hosts {
     fn host(&mut self, name: Arc<str>, entry: u32) -> (u32, bool) {
-        if let Some(&host) = self.index.get(&name) {
-            return (host, false);
-        }
         let host = self.drafts.len() as u32;
-        self.drafts.push(HostDraft {
-            name: Arc::clone(&name),
-            address: None,
-            settings: None,
-            vars: None,
-            first: entry,
-            ansible: false,
-        });
-        self.index.insert(name, host);
-        (host, true)
+        match self.index.entry(name) {
+            hash_map::Entry::Occupied(known) => (*known.get(), false),
+            hash_map::Entry::Vacant(free) => {
+                self.drafts.push(HostDraft {
+                    name: Arc::clone(free.key()),
+                    address: None,
+                    settings: None,
+                    vars: None,
+                    first: entry,
+                    ansible: false,
+                });
+                free.insert(host);
+                (host, true)
+            }
+        }
     }
 }
 
@@ -61,21 +63,20 @@ impl Hosts {
 struct Merge(Option<(Arc<Vars>, Arc<Vars>, Arc<Vars>)>);
 
 impl Merge {
-    fn over(&mut self, first: &mut Option<Arc<Vars>>, over: &Option<Arc<Vars>>) {
-        let Some(over) = over else { return };
+    fn over(&mut self, first: &mut Option<Arc<Vars>>, over: Arc<Vars>) {
         let Some(under) = first else {
-            *first = Some(Arc::clone(over));
+            *first = Some(over);
             return;
         };
         if let Some((a, b, both)) = &self.0
             && Arc::ptr_eq(a, under)
-            && Arc::ptr_eq(b, over)
+            && Arc::ptr_eq(b, &over)
         {
             *first = Some(Arc::clone(both));
             return;
         }
-        let both = under.overlaid(over);
-        self.0 = Some((Arc::clone(under), Arc::clone(over), Arc::clone(&both)));
+        let both = under.overlaid(&over);
+        self.0 = Some((Arc::clone(under), over, Arc::clone(&both)));
         *first = Some(both);
     }
 }
@@ -88,12 +89,20 @@ pub(super) fn expand(builder: &mut Builder) -> Result<Hosts, Error> {
     hosts.index.reserve(count.min(builder.entries.len()));
     let port_name = builder.word("ansible_port");
     let mut merge = Merge::default();
-    let builder = &*builder;
-    for (number, entry) in builder.entries.iter().enumerate() {
+    for number in 0..builder.entries.len() {
+        let entry = &mut builder.entries[number];
+        // Only the hosts need them from here on; a host of its own takes them over without being counted.
+        let mut vars = match &mut entry.said {
+            Said::Native(_) => None,
+            Said::Ansible { vars, .. } => vars.take(),
+        };
+        let is_one = matches!(entry.names, Names::One(_));
+        let builder = &*builder;
+        let entry = &builder.entries[number];
         let number = number as u32;
-        let (settings, vars, port) = match &entry.said {
-            Said::Native(settings) => (settings.as_deref(), None, None),
-            Said::Ansible { vars, port } => (None, vars.as_ref(), *port),
+        let (settings, port) = match &entry.said {
+            Said::Native(settings) => (settings.as_deref(), None),
+            Said::Ansible { port, .. } => (None, *port),
         };
         let port = port.and_then(|port| port_var(&port_name, port, entry.spot));
         let mut addresses = settings
@@ -115,13 +124,16 @@ pub(super) fn expand(builder: &mut Builder) -> Result<Hosts, Error> {
                     let name = Arc::clone(&draft.name);
                     return Err(settings_twice(builder, &name, first, number));
                 }
-                merge.over(&mut draft.vars, &settings.vars);
+                if let Some(vars) = &settings.vars {
+                    merge.over(&mut draft.vars, Arc::clone(vars));
+                }
             }
-            if new {
-                merge.over(&mut draft.vars, &port);
+            if let Some(port) = port.as_ref().filter(|_| new) {
+                merge.over(&mut draft.vars, Arc::clone(port));
             }
+            let vars = if is_one { vars.take() } else { vars.clone() };
             if let Some(vars) = vars {
-                merge.over(&mut draft.vars, &Some(Arc::clone(vars)));
+                merge.over(&mut draft.vars, vars);
             }
             Ok(())
         })?;

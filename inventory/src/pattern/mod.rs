@@ -25,10 +25,17 @@ use scan::Term;
 const DEPTH: usize = 16;
 
 impl Inventory {
+    /// The same inventory for patterns that others send: an `@file` in one is refused, and no file is looked for.
+    #[must_use]
+    pub fn without_lists(mut self) -> Inventory {
+        self.refuses_lists = true;
+        self
+    }
+
     /// The hosts that a pattern names, each once, in the order of the files. The set may be empty when terms exclude
     /// each other, as in `web:!web`.
     ///
-    /// An `@file` term reads a file with the rights of this process: do not pass patterns from the network.
+    /// An `@file` term reads a file with the rights of this process: see [`without_lists`](Self::without_lists).
     ///
     /// # Errors
     ///
@@ -42,6 +49,7 @@ impl Inventory {
             line: 1,
             depth: 0,
             in_list: false,
+            reads_lists: !self.refuses_lists,
             work: &Cell::new(0),
         };
         let mut chosen = reading.pattern(0, pattern)?;
@@ -92,6 +100,8 @@ struct Reading<'a> {
     /// Parentheses around.
     depth: usize,
     in_list: bool,
+    /// Whether an `@file` may be read.
+    reads_lists: bool,
     /// Hosts that terms have looked at so far, counting one that several look at for each of them.
     work: &'a Cell<u64>,
 }

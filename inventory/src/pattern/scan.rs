@@ -4,6 +4,7 @@
 //! from left to right. An operator that follows a name at once is ClusterShell's. A pattern that has both is refused.
 
 use crate::chosen::Operator;
+use crate::limits;
 
 /// A stretch of a pattern that names hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ pub(crate) fn scan<'a>(
         }
         if text.starts_with('~') {
             scan.regex.get_or_insert(offset);
+        }
+        if scan.terms.len() == limits::TERMS {
+            return Err((offset, "it has more than 131072 terms"));
         }
         scan.terms.push(Term {
             operator,

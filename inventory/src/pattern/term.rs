@@ -163,7 +163,7 @@ impl Reading<'_> {
             return self.list(offset, name);
         }
         let groups = self.groups(offset, name)?;
-        let is_file = Path::new(name).is_file();
+        let is_file = self.reads_lists && Path::new(name).is_file();
         match groups {
             Some(_) if is_file => Err(Error::Ambiguous {
                 at: self.place(offset),
@@ -381,6 +381,11 @@ impl Reading<'_> {
     fn list(&self, offset: usize, path: &str) -> Result<Vec<u32>, Error> {
         if self.in_list {
             return Err(self.bad(offset, "a list cannot name another list"));
+        }
+        if !self.reads_lists {
+            let reason =
+                "a pattern that is sent to a server cannot name a file; send what is in it";
+            return Err(self.bad(offset, reason));
         }
         let source = files::source(Path::new(path), limits::FILE_BYTES).map_err(|source| {
             Error::ReadList {

@@ -184,6 +184,23 @@ jump=ops@{{ bastion }}
 }
 
 #[test]
+fn a_key_beside_the_inventory_is_found_by_its_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let hosts = dir.path().join("hosts");
+    fs::write(
+        &hosts,
+        "a ansible_ssh_private_key_file='{{ inventory_dir }}/keys/id'\n",
+    )
+    .expect("written");
+    let inventory = Inventory::load(&[hosts]).expect("good");
+    let ssh = inventory
+        .host("a")
+        .and_then(|host| host.ssh())
+        .expect("SSH");
+    assert_eq!(ssh.identity_file, Some(dir.path().join("keys/id")));
+}
+
+#[test]
 fn what_a_native_source_says_of_a_host_counts_before_variables() {
     let files = [
         (

@@ -85,3 +85,67 @@ fn a_native_inventory_is_listed_as_ansible_would_list_it() {
     }
     "#);
 }
+
+#[test]
+fn a_source_is_told_by_its_name_and_by_its_first_words() {
+    let ini = "# a comment\n\n[web]\nw1\n";
+    let yaml = "# a comment\n---\nweb:\n  hosts: {w1: }\n";
+    let native = "# a comment\n---\ngroups:\n  web:\n    hosts: {w1: }\n";
+    let printed = "{\"web\": {\"hosts\": [\"w1\"]}, \"_meta\": {}}";
+    let json = "{\n  \"web\": {\"hosts\": {\"w1\": null}}\n}";
+    let native_json = "{\n  \"groups\": {\"web\": {\"hosts\": {\"w1\": null}}}\n}";
+    for (name, text, is_native) in [
+        ("hosts", ini, false),
+        ("hosts.ini", ini, false),
+        ("production.eu", ini, false),
+        ("hosts", yaml, false),
+        ("hosts.yml", yaml, false),
+        ("hosts.ini", yaml, false),
+        ("fleet", native, true),
+        ("fleet.yaml", native, true),
+        ("hosts", printed, false),
+        ("hosts.json", printed, false),
+        ("hosts.json", json, false),
+        ("fleet.json", native_json, true),
+    ] {
+        let inventory =
+            Inventory::parse_any(text, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let group = inventory.group("web").expect("every one has it");
+        let names: Vec<&str> = inventory
+            .members(group)
+            .iter()
+            .map(|host| host.name())
+            .collect();
+        assert_eq!(names, ["w1"], "{name}\n{text}");
+        // Ansible always has this group, and the native format has what is written.
+        assert_eq!(
+            inventory.group("ungrouped").is_none(),
+            is_native,
+            "{name}\n{text}"
+        );
+    }
+}
+
+#[test]
+fn half_a_million_hosts_with_variables_are_admitted() {
+    let mut text = String::new();
+    for group in 0..200 {
+        text.push_str(&format!("[g{group}]\n"));
+        for host in 0..2500 {
+            text.push_str(&format!(
+                "h{group}-{host}.example.com ansible_host=10.0.{group}.{} rack=r{}\n",
+                host % 250,
+                host % 40
+            ));
+        }
+        text.push_str(&format!("[g{group}:vars]\ntier=t{group}\n"));
+    }
+    let inventory = Inventory::parse_any(&text, "hosts").expect("within the limits");
+    assert_eq!(inventory.hosts().len(), 500_000);
+    let host = inventory.host("h199-2499.example.com").expect("the last");
+    assert_eq!(host.address(), "10.0.199.249");
+    assert_eq!(
+        host.var("tier").and_then(|tier| tier.as_str()),
+        Some("t199")
+    );
+}
