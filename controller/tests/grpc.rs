@@ -62,6 +62,7 @@ async fn refusal(grpc: &Grpc, name: &str, port: u16) -> CallError {
         name: name.into(),
         address: "127.0.0.1".into(),
         port,
+        ssh: None,
     };
     match grpc.connect(&target, PATIENCE).await {
         Err(error) => error,

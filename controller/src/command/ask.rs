@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::command::fleet::{FleetArgs, NarrowArgs};
 use crate::command::{print, print_json, tell};
 use crate::engine::link::Link;
+use crate::engine::survey;
 use crate::engine::words::Phase;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -47,6 +48,7 @@ impl NodesArgs {
         let all = !changes || self.all || inventory.hosts().len() == 1;
         let targets = plan::targets(&inventory, &self.narrow.apply(&self.pattern), all)?;
         let transport = self.fleet.pki.transport()?;
+        survey::check(&targets, &transport)?;
         let connect = Timeouts::default().connect.get();
         let link = |target| Arc::new(Link::new(target, transport.clone(), connect));
         Ok(targets.into_iter().map(link).collect())

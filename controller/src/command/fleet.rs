@@ -13,7 +13,7 @@ use crate::command::tell;
 use crate::error::Error;
 use crate::launch::wanted::{check_count, check_patch};
 use crate::policy::{self, Policy};
-use crate::transport::grpc::Grpc;
+use crate::transport::by_host::ByHost;
 use crate::transport::{Credentials, Transport};
 
 /// Which nodes there are, and how they are reached.
@@ -125,12 +125,16 @@ impl PkiArgs {
         files.server_config()
     }
 
-    /// The transport that these files open.
+    /// The transport that these files open. Without any, nodes are reached over SSH alone.
     ///
     /// # Errors
-    /// [`Error::NoCredentials`], [`Error::Credentials`].
+    /// [`Error::NoCredentials`] when some are named and others are not, [`Error::Credentials`].
     pub fn transport(&self) -> Result<Arc<dyn Transport>, Error> {
-        Ok(Arc::new(Grpc::new(&self.credentials()?)?))
+        let named = [&self.pki, &self.ca, &self.cert]
+            .iter()
+            .any(|path| path.is_some());
+        let credentials = named.then(|| self.credentials()).transpose()?;
+        Ok(Arc::new(ByHost::new(credentials.as_ref())?))
     }
 }
 

@@ -47,7 +47,9 @@ pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
         let inventory = args.fleet.inventory.load()?;
         let policy = args.policy.load(Some(&inventory))?;
         let targets = plan::targets(&inventory, &args.target.pattern(), true)?;
-        let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
+        let transport = args.fleet.pki.transport()?;
+        survey::check(&targets, &transport)?;
+        let links = survey::links(&targets, &transport, &policy);
         let answers = survey::survey(&links, &policy).await;
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
         return drift::show(&names, &answers, want.as_ref(), format);
@@ -73,6 +75,7 @@ pub async fn look(
     transport: &Arc<dyn Transport>,
 ) -> Result<Rendered, Error> {
     let targets = plan::targets(inventory, pattern, true)?;
+    survey::check(&targets, transport)?;
     let links = survey::links(&targets, transport, policy);
     let answers = survey::survey(&links, policy).await;
     let silent = answers.iter().any(Result::is_err);

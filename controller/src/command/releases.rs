@@ -40,7 +40,9 @@ pub async fn run(args: ReleasesArgs, format: Format) -> Result<Exit, Error> {
     let policy = args.policy.load(Some(&inventory))?;
     let all = args.remove.is_none() || args.target.all;
     let targets = plan::targets(&inventory, &args.target.pattern(), all)?;
-    let links = survey::links(&targets, &args.fleet.pki.transport()?, &policy);
+    let transport = args.fleet.pki.transport()?;
+    survey::check(&targets, &transport)?;
+    let links = survey::links(&targets, &transport, &policy);
     let request = args.remove.as_deref().map(removal);
     let limit = policy.timeouts.connect.get() * 2;
     let ask = |link: std::sync::Arc<crate::engine::link::Link>| {

@@ -191,6 +191,7 @@ fn links(setup: &Setup) -> Result<Vec<Arc<Link>>, Error> {
         name: node.name.clone(),
         address: node.address.to_string(),
         port: place::AGENT_PORT,
+        ssh: None,
     };
     let targets: Vec<Target> = setup.nodes.iter().map(target).collect();
     Ok(survey::links(&targets, &transport, &Policy::default()))

@@ -2,6 +2,8 @@
 //! and of `status`. Events are only ever added. A reader meets members that it does not know as `Unrecognised` and goes on;
 //! fields that it does not know are skipped.
 
+use std::path::PathBuf;
+
 use midflight_proto::agent::v1 as pb;
 use serde::{Deserialize, Serialize};
 
@@ -229,8 +231,31 @@ pub struct Place {
     pub name: String,
     /// DNS name or IP address.
     pub address: String,
-    /// TCP port.
+    /// TCP port of the agent; with `ssh` the one on the node itself.
     pub port: u16,
+    /// How the SSH connection there is made; none: TLS over TCP. Journals from before SSH have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Box<Ssh>>,
+}
+
+/// How the SSH connection to a node is made: what would stand on the command line of `ssh`, and where the agent is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ssh {
+    /// The user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The TCP port of the SSH server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// A private key, or the public half of one in the ssh-agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_file: Option<PathBuf>,
+    /// Further arguments, one word each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// The agent's Unix socket on the node, where it is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
 }
 
 /// The process that runs a rollout.
@@ -401,6 +426,22 @@ mod tests {
 
     fn read(text: &str) -> Event {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_place_of_a_journal_from_before_ssh_reads_and_one_over_ssh_reads_back() {
+        let old = r#"{"name":"web1","address":"10.0.0.1","port":7400}"#;
+        let mut place: Place = serde_json::from_str(old).unwrap();
+        assert_eq!((place.port, &place.ssh), (7400, &None));
+        assert_eq!(serde_json::to_string(&place).unwrap(), old);
+        place.ssh = Some(Box::new(Ssh {
+            user: Some("deploy".into()),
+            args: vec!["-J".into(), "bastion".into()],
+            ..Ssh::default()
+        }));
+        let text = serde_json::to_string(&place).unwrap();
+        insta::assert_snapshot!(text, @r#"{"name":"web1","address":"10.0.0.1","port":7400,"ssh":{"user":"deploy","args":["-J","bastion"]}}"#);
+        assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);
     }
 
     #[test]

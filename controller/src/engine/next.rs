@@ -103,6 +103,7 @@ mod tests {
             name: name.to_owned(),
             address: String::new(),
             port: 0,
+            ssh: None,
         };
         let planned = Planned {
             waves: vec![vec!["a".into()], vec!["b".into()]],

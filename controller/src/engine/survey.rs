@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::engine::link::Link;
+use crate::error::Error;
 use crate::policy::Policy;
 use crate::transport::{CallError, Target, Transport};
 
@@ -23,6 +24,16 @@ pub fn links(
         .iter()
         .map(|target| Arc::new(Link::new(target.clone(), transport.clone(), connect)))
         .collect()
+}
+
+/// Refuses targets that the transport has no means for, before any of them is dialled.
+///
+/// # Errors
+/// [`Error::NoCredentials`].
+pub fn check(targets: &[Target], transport: &Arc<dyn Transport>) -> Result<(), Error> {
+    targets
+        .iter()
+        .try_for_each(|target| transport.check(target))
 }
 
 /// What each node says of itself. A node has twice the connect timeout: once to connect, once to answer. So many are asked at a

@@ -66,6 +66,7 @@ impl Wanted {
         let on_the_way: Vec<&Manifest> =
             self.through.iter().map(|bundle| &bundle.manifest).collect();
         let targets = plan::targets(&self.inventory, &self.pattern, self.all)?;
+        survey::check(&targets, transport)?;
         let links = survey::links(&targets, transport, &self.policy);
         let answers = survey::survey(&links, &self.policy).await;
         let plan = plan::plan(

@@ -50,6 +50,11 @@ impl Grpc {
         })
     }
 
+    /// Who the controller is, and whom it believes.
+    pub(crate) fn tls(&self) -> Arc<ClientConfig> {
+        self.tls.clone()
+    }
+
     async fn dial(&self, target: &Target) -> Result<Http2, BoxError> {
         let name = ServerName::try_from(target.name.clone())?;
         let tcp = TcpStream::connect((target.address.as_str(), target.port)).await?;

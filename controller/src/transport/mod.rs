@@ -1,9 +1,12 @@
 //! How nodes are talked to, whatever lies between: a trait for reaching a node, one for what can be asked of it, and the one
-//! error that both give. Two implementations: gRPC over mutual TLS, and one in memory for tests of the engine.
+//! error that both give. Three implementations: gRPC over mutual TLS, the same inside SSH, and one in memory for tests of the
+//! engine.
 
+pub mod by_host;
 pub mod grpc;
 mod http2;
 pub mod memory;
+pub mod ssh;
 mod tickets;
 mod tls;
 
@@ -14,8 +17,9 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use midflight_proto::agent::v1 as pb;
 
-use crate::engine::event::{Cause, Place};
+use crate::engine::event::{Cause, Place, Ssh};
 use crate::engine::words::Phase;
+use crate::error::Error;
 
 pub use tls::Credentials;
 
@@ -24,11 +28,16 @@ pub use tls::Credentials;
 pub struct Target {
     /// Its name: what its certificate must carry.
     pub name: String,
-    /// DNS name or IP address.
+    /// DNS name or IP address; with `ssh` what `ssh` would be given as the host.
     pub address: String,
-    /// TCP port.
+    /// TCP port of the agent; with `ssh` the one on the node itself.
     pub port: u16,
+    /// How the SSH connection there is made; none: TLS over TCP.
+    pub ssh: Option<Box<Ssh>>,
 }
+
+/// The variable of an inventory that says where on the node the agent's Unix socket is, where it is not the usual one.
+const SOCKET_VARIABLE: &str = "midflight_socket";
 
 impl From<&midflight_inventory::Host> for Target {
     fn from(host: &midflight_inventory::Host) -> Self {
@@ -36,6 +45,17 @@ impl From<&midflight_inventory::Host> for Target {
             name: host.name().to_owned(),
             address: host.address().to_owned(),
             port: host.port(),
+            ssh: host.ssh().map(|ssh| {
+                Box::new(Ssh {
+                    user: ssh.user.clone(),
+                    port: ssh.port,
+                    identity_file: ssh.identity_file.clone(),
+                    args: ssh.common_args.clone(),
+                    socket: host
+                        .var(SOCKET_VARIABLE)
+                        .and_then(|path| path.as_str().map(str::to_owned)),
+                })
+            }),
         }
     }
 }
@@ -46,6 +66,7 @@ impl From<&Place> for Target {
             name: place.name.clone(),
             address: place.address.clone(),
             port: place.port,
+            ssh: place.ssh.clone(),
         }
     }
 }
@@ -56,12 +77,21 @@ impl From<&Target> for Place {
             name: target.name.clone(),
             address: target.address.clone(),
             port: target.port,
+            ssh: target.ssh.clone(),
         }
     }
 }
 
 /// Reaches nodes.
 pub trait Transport: Send + Sync + 'static {
+    /// Whether there is all that is needed to reach nodes of this kind; nothing is dialled.
+    ///
+    /// # Errors
+    /// [`Error::NoCredentials`].
+    fn check(&self, _: &Target) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Connects to the agent of a node, and is sure that it is that node.
     fn connect<'a>(
         &'a self,
@@ -137,6 +167,14 @@ pub enum CallError {
         /// What the network or TLS said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is no SSH connection to the node: nothing was asked of it.
+    #[error("no SSH connection to {address}")]
+    Ssh {
+        /// What `ssh` would be given as the host.
+        address: String,
+        /// Why, with a code of its own.
+        source: Box<midflight_ssh::Error>,
+    },
     /// The connection broke before the answer came: the node may have done it or not.
     #[error("the connection broke before the answer came")]
     Lost {
@@ -160,6 +198,7 @@ impl CallError {
     pub fn code(&self) -> &str {
         match self {
             Self::Unreachable { .. } => "MF0520",
+            Self::Ssh { source, .. } => source.code(),
             Self::Lost { .. } => "MF0521",
             Self::Timeout { .. } => "MF0522",
             Self::Failed(failure) => &failure.code,
@@ -173,6 +212,7 @@ impl CallError {
             Self::Unreachable { .. } => {
                 "see that the agent runs and listens there, and that both certificates are of one CA and in date"
             }
+            Self::Ssh { .. } => "try ssh -v to the same host; docs/errors/ssh.md has each code",
             Self::Lost { .. } | Self::Timeout { .. } => {
                 "see the agent's log, and `midflight nodes` for what it runs"
             }

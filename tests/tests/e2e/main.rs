@@ -10,5 +10,6 @@ mod refusals;
 mod rollouts;
 mod serve;
 mod simulator;
+mod ssh;
 mod sys;
 mod trees;

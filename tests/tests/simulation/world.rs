@@ -203,6 +203,7 @@ impl World {
                 name: node.name.clone(),
                 address: String::new(),
                 port: 0,
+                ssh: None,
             };
             let answer = match wire.connect(&target, Duration::from_secs(10)).await {
                 Ok(agent) => agent.describe().await,

@@ -202,6 +202,7 @@ impl Protocol {
             name: name.clone(),
             address: String::new(),
             port: 0,
+            ssh: None,
         };
         let planned = Planned {
             nodes: waves.iter().flatten().map(place).collect(),

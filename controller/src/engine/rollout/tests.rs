@@ -34,6 +34,7 @@ fn plan(waves: &[usize]) -> Planned {
         name: name.clone(),
         address: String::new(),
         port: 0,
+        ssh: None,
     };
     Planned {
         nodes: waves.iter().flatten().map(place).collect(),
