@@ -22,6 +22,8 @@ pub(super) fn parse(source: &Source, dialect: Dialect) -> Result<Node<'_>, Error
         flow_nesting_limit: limits::YAML_DEPTH,
         simple_key_max_lookahead: 4096,
         emit_comments: false,
+        // PyYAML refuses what YAML 1.2 allows: an anchor that is given twice.
+        emit_anchor_events: dialect == Dialect::Ansible,
     };
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
     let mut tree = Tree {
@@ -30,6 +32,7 @@ pub(super) fn parse(source: &Source, dialect: Dialect) -> Result<Node<'_>, Error
         open: Vec::new(),
         root: None,
         anchors: HashMap::new(),
+        names: HashSet::new(),
         nodes: 0,
         text: 0,
         copied: 0,
@@ -73,6 +76,7 @@ struct Tree<'a> {
     root: Option<Node<'a>>,
     /// Nodes with an anchor, each with how many nodes it is.
     anchors: HashMap<usize, (Node<'a>, usize)>,
+    names: HashSet<Cow<'a, str>>,
     nodes: usize,
     text: usize,
     copied: usize,
@@ -108,6 +112,10 @@ impl<'a> Tree<'a> {
                 self.count(pos)?;
                 self.alias(anchor, pos)
             }
+            Event::Anchor(_, name) => match self.names.insert(name) {
+                true => Ok(()),
+                false => Err(self.invalid(pos, "this anchor is given twice")),
+            },
             _ => Ok(()),
         }
     }

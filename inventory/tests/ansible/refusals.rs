@@ -184,6 +184,11 @@ fn yaml_that_ansible_skips_is_refused() {
     );
     check(
         "h.yml",
+        "a:\n  vars: {x: &x 1, y: &x 2}\n",
+        "MF0104 h.yml:2:22: not valid YAML: this anchor is given twice",
+    );
+    check(
+        "h.yml",
         "a:\n  children:\n    b:\n      children: {a: }\n",
         "MF0113 h.yml:4:18: these groups contain each other: a > b > a",
     );
