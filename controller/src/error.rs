@@ -314,6 +314,9 @@ pub enum Error {
         /// Why not.
         source: Box<midflight_patch::Error>,
     },
+    /// The settings of SSH connections, or one of them.
+    #[error("SSH")]
+    Ssh(#[from] midflight_ssh::Error),
     /// The inventory or a pattern.
     #[error("the inventory or pattern is refused")]
     Inventory(#[from] midflight_inventory::Error),
@@ -355,6 +358,7 @@ impl Error {
             Self::Demo { .. } => "MF0540",
             Self::Node { source, .. } => source.code(),
             Self::Patch { source, .. } => source.code(),
+            Self::Ssh(source) => source.code(),
             Self::Inventory(source) => source.code(),
         }
     }
@@ -404,8 +408,8 @@ impl Error {
             Self::Demo { hint, .. } => hint,
             Self::Node { source, .. } => source.hint(),
             Self::Patch { source, .. } => patch_hint(source),
-            // Its messages end with what to do.
-            Self::Inventory(_) => "",
+            // Their messages end with what to do.
+            Self::Ssh(_) | Self::Inventory(_) => "",
         }
         .to_owned()
     }

@@ -4,12 +4,14 @@
 //! asked), [`journal`] (what is remembered) and `command` (one file a verb). It links no runtime: what nodes do is theirs.
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 pub mod client;
 pub mod command;
 pub mod demo;
 pub mod engine;
 pub mod error;
 pub mod exit;
+pub mod fanout;
 pub mod journal;
 pub mod launch;
 pub mod output;

@@ -178,7 +178,7 @@ fn many_bytes_go_both_ways_at_once_and_none_stay_in_the_process() {
     });
     let mut child = dial(&["--socket", "s"], folder.path()).spawn().unwrap();
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let sent: Vec<u8> = (0..MUCH).map(|at| (at * 31 >> 7) as u8).collect();
+    let sent: Vec<u8> = (0..MUCH).map(|at| ((at * 31) >> 7) as u8).collect();
     let copy = sent.clone();
     let writer = thread::spawn(move || {
         input.write_all(&copy).unwrap();

@@ -59,12 +59,14 @@ pub struct Fleet {
 
 /// A program of the product, as `make build` left it.
 pub fn binary(name: &str) -> PathBuf {
-    let exe = std::env::current_exe().expect("a test knows where it is");
-    let path = exe
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests lie in target/release/deps")
-        .join(name);
+    let exe = std::env::current_exe().expect("a program knows where it is");
+    // Benches lie beside it in target/release, tests a folder below in deps.
+    let folder = exe.parent().expect("a program lies in a folder");
+    let beside = folder.join(name);
+    let path = match beside.exists() {
+        true => beside,
+        false => folder.parent().unwrap_or(folder).join(name),
+    };
     assert!(
         path.exists(),
         "{} is not there; `make build` builds it",

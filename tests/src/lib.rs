@@ -7,10 +7,12 @@ mod fleet;
 mod lines;
 pub mod openmetrics;
 pub mod process;
+mod sshd;
 
 pub use fleet::{Done, Fleet, NodeProcess, binary};
 pub use lines::Client;
 pub use serde_json::{Value, json};
+pub use sshd::Sshd;
 
 use std::time::{Duration, Instant};
 

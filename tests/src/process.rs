@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Measured {
     /// From its start to its end.
     pub wall: Duration,
-    /// User and system, in steps of 10 ms.
+    /// User and system, also of the children that it waited for, in steps of 10 ms.
     pub cpu: Duration,
     /// Most bytes in memory, seen up to 5 ms before its end.
     pub peak: u64,
@@ -73,17 +73,17 @@ fn memory(pid: u32) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// User and system, of a process that was not waited for.
+/// User and system, of a process that was not waited for and of the children that it waited for.
 ///
 /// # Errors
 /// When `/proc` does not say.
 pub fn processor_time(pid: u32) -> io::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // After the name, which may hold anything but a last parenthesis: state, then eleven more fields, then the two.
+    // After the name, which may hold anything but a last parenthesis: state, then ten more fields, then the four.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks: u64 = fields
-        .get(11..13)
+        .get(11..15)
         .ok_or_else(|| io::Error::other("no times in /proc"))?
         .iter()
         .map(|n| n.parse::<u64>().unwrap_or(0))

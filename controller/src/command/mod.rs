@@ -3,9 +3,11 @@
 
 mod apply;
 mod ask;
+mod bootstrap;
 mod control;
 pub(crate) mod demo;
 mod drift;
+mod exec;
 pub(crate) mod fleet;
 mod follow;
 mod foreground;
@@ -87,6 +89,8 @@ enum Verb {
     Releases(releases::ReleasesArgs),
     /// List the rollouts in the journal, newest first.
     History(history::HistoryArgs),
+    Exec(exec::ExecArgs),
+    Bootstrap(Box<bootstrap::BootstrapArgs>),
     /// Read and check inventories.
     #[command(subcommand)]
     Inventory(inventory::InventoryVerb),
@@ -132,6 +136,8 @@ pub fn run(cli: Cli) -> Result<Exit, Error> {
         Verb::Nodes(args) => block_on(nodes::run(args, format)),
         Verb::Releases(args) => block_on(releases::run(args, format)),
         Verb::History(args) => block_on(history::run(args, format)),
+        Verb::Bootstrap(args) => block_on(bootstrap::run(*args, format)),
+        Verb::Exec(args) => block_on(exec::run(args, format)),
         Verb::Inventory(verb) => inventory::run(&verb, format),
         Verb::Patch(verb) => patch::run(&verb, format),
         Verb::Pki(verb) => pki::run(&verb, format),

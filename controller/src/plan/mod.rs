@@ -5,7 +5,7 @@
 mod text;
 mod waves;
 
-use midflight_inventory::{Inventory, fold_to_string};
+use midflight_inventory::{Host, Inventory, fold_to_string};
 use midflight_patch::{Manifest, VsnPattern};
 use midflight_proto::agent::v1 as pb;
 
@@ -39,6 +39,19 @@ pub struct Plan {
 /// # Errors
 /// [`Error::Inventory`], [`Error::NoTargets`], [`Error::AllNodes`].
 pub fn targets(inventory: &Inventory, pattern: &str, all: bool) -> Result<Vec<Target>, Error> {
+    let hosts = hosts(inventory, pattern, all)?;
+    Ok(hosts.into_iter().map(Target::from).collect())
+}
+
+/// As [`targets`], with all that the inventory says of them.
+///
+/// # Errors
+/// As [`targets`].
+pub fn hosts<'a>(
+    inventory: &'a Inventory,
+    pattern: &str,
+    all: bool,
+) -> Result<Vec<&'a Host>, Error> {
     let hosts = inventory.select(pattern)?;
     if hosts.is_empty() {
         return Err(Error::NoTargets {
@@ -51,7 +64,7 @@ pub fn targets(inventory: &Inventory, pattern: &str, all: bool) -> Result<Vec<Ta
             nodes: hosts.len(),
         });
     }
-    Ok(hosts.into_iter().map(Target::from).collect())
+    Ok(hosts)
 }
 
 /// Cuts the plan from what the nodes answered. `through` are patches that may stand on the way to the one of `manifest`.

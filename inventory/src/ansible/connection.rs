@@ -147,7 +147,11 @@ impl Values<'_> {
             value if value.get(super::VAULT).is_some() => {
                 return Err(self.bad(var, "encrypted by ansible-vault"));
             }
-            _ => return Err(self.bad(var, "neither text nor a number")),
+            // A text may be marked as one that is never a template.
+            value => match value.get(super::UNSAFE).and_then(Value::as_str) {
+                Some(text) => text.to_owned(),
+                None => return Err(self.bad(var, "neither text nor a number")),
+            },
         };
         if text.contains(char::is_control) {
             return Err(self.bad(var, "text with a control character"));

@@ -28,8 +28,9 @@ pub(super) fn resolve<'a>(
     tag: Option<&Tag>,
     dialect: Dialect,
 ) -> Result<Kind<'a>, String> {
-    // PyYAML takes a lone `!` for no tag at all, and takes quotes for none either.
+    // PyYAML takes a lone `!` for no tag at all, and takes quotes for none either; where nothing follows it is text.
     let lone = dialect == Dialect::Ansible && tag.is_some_and(is_non_specific);
+    let lone = lone && !(plain && text.is_empty());
     let (tag, plain) = if lone { (None, true) } else { (tag, plain) };
     let Some(tag) = tag else {
         return if plain {

@@ -82,7 +82,7 @@ fn files_of_variables_count_for_connections_too() {
             "group_vars/g.yml",
             "ansible_user: group\nansible_port: '2222'\n",
         ),
-        ("host_vars/b.yml", "ansible_user: 1000\n"),
+        ("host_vars/b.yml", "ansible_user: !unsafe 1000\n"),
     ];
     let inventory = load(&files).expect("good");
     assert_eq!(

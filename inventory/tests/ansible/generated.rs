@@ -1,9 +1,13 @@
-//! Generated inventories, INI and YAML, one or two sources with files of variables beside them, are listed as the real
+//! Generated inventories: INI, YAML and what programs print, one or two sources with files of variables beside them, are listed as the real
 //! program lists them. `MIDFLIGHT_ANSIBLE_CASES` asks for more of them than a normal run makes.
+
+mod values;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use midflight_inventory::Inventory;
 use proptest::collection::vec;
@@ -12,6 +16,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::real;
+use values::{ini_values, json_values, yaml_values};
 
 type Vars = Vec<(String, String)>;
 
@@ -28,13 +33,20 @@ struct Group {
 
 #[derive(Clone, Debug)]
 struct Source {
-    yaml: bool,
+    kind: Kind,
     groups: Vec<Group>,
     lone: Vec<(String, Vars)>,
     all: Vars,
     host_files: Vec<(String, Vars)>,
     /// In which order the sections come.
     order: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Ini,
+    Yaml,
+    Program,
 }
 
 const GROUPS: usize = 6;
@@ -47,38 +59,6 @@ fn names() -> impl Strategy<Value = String> {
         1 => "[ab]\\[[a-c]:[d-f]\\]",
         1 => "d[0-9]:2[0-9]",
     ]
-}
-
-/// Values of INI: words, and much that is nearly a Python literal.
-fn ini_values() -> BoxedStrategy<String> {
-    prop_oneof![
-        3 => "[a-z0-9_.,/:+-]{0,6}",
-        3 => "[-+]?[0-9_]{1,4}(\\.[0-9_]{0,3})?([eE][-+]?[0-9]{1,2})?",
-        1 => "0[xobXOB][0-9a-f_]{0,5}",
-        1 => "[rbuRB]{0,2}'[a-z0-9 \\\\nx\"]{0,6}'",
-        1 => "[(\\[][0-9, 'a]{0,6}[)\\]]",
-        1 => "\\{('[ab]': ?[0-9'x]{1,3},? ?){0,2}\\}",
-        1 => "(True|False|None|true|yes|no|null)[ ,x]{0,1}",
-    ]
-    .boxed()
-}
-
-/// Values of YAML: plain scalars that YAML 1.1 takes for something, and collections.
-fn yaml_values() -> BoxedStrategy<String> {
-    prop_oneof![
-        2 => "[a-z][a-z0-9_.]{0,5}",
-        3 => "[-+]?[0-9_]{1,4}(\\.[0-9_]{0,3})?([eE][-+]?[0-9]{1,2})?",
-        1 => "[1-9][0-9]?(:[0-5][0-9]){1,2}",
-        1 => "0[xob]?[0-9a-f]{1,5}",
-        1 => "(yes|No|ON|off|true|False|null|~|y|n|nan|\\.inf|\\.nan|<<|=)",
-        1 => "20[0-9]{2}-0[1-9]-[12][0-8]( 0[0-9]:1[0-9]:2[0-9](\\.[0-9]{1,7})?( ?[-+]0[0-9]:30)?)?",
-        1 => "'[a-z\": ]{0,6}'",
-        1 => "\\[[0-9a-c, ]{0,6}\\]".prop_filter("no empty item", |text| {
-            !text.contains(",,") && !text.contains(", ,") && !text.contains("[,") && !text.contains("[ ,")
-        }),
-        1 => "\\{a: [0-9]{1,3}, b: \"[a-z\\\\n]{0,1}\"\\}".prop_filter("a whole escape", |text| !text.contains("\\\"")),
-    ]
-    .boxed()
 }
 
 fn vars(values: BoxedStrategy<String>) -> impl Strategy<Value = Vars> {
@@ -111,8 +91,13 @@ fn group(number: usize, values: BoxedStrategy<String>) -> impl Strategy<Value = 
 }
 
 fn source() -> impl Strategy<Value = Source> {
-    any::<bool>().prop_flat_map(|yaml| {
-        let values = if yaml { yaml_values() } else { ini_values() };
+    let kinds = vec![Kind::Ini, Kind::Ini, Kind::Yaml, Kind::Yaml, Kind::Program];
+    prop::sample::select(kinds).prop_flat_map(|kind| {
+        let values = match kind {
+            Kind::Ini => ini_values(),
+            Kind::Yaml => yaml_values(),
+            Kind::Program => json_values(),
+        };
         let groups: Vec<_> = (0..GROUPS)
             .map(|number| group(number, values.clone()))
             .collect();
@@ -121,7 +106,7 @@ fn source() -> impl Strategy<Value = Source> {
         let order = Just((0..GROUPS * 3).collect::<Vec<_>>()).prop_shuffle();
         (groups, lone, vars(values), host_files, order).prop_map(
             move |(groups, lone, all, host_files, order)| Source {
-                yaml,
+                kind,
                 groups,
                 lone,
                 all,
@@ -195,29 +180,98 @@ fn yaml_hosts(hosts: &[(String, Vars)]) -> String {
     text
 }
 
+/// A group, with some of its children written within it, each where it comes first.
+fn yaml_group(source: &Source, number: usize, indent: usize, written: &mut Vec<usize>) -> String {
+    written.push(number);
+    let group = &source.groups[number];
+    let margin = " ".repeat(indent);
+    let mut text = format!("{margin}g{number}:\n{margin}  vars:\n");
+    text.push_str(&yaml_vars(&group.vars, indent + 4));
+    if let Some(priority) = group.priority {
+        writeln!(text, "{margin}    ansible_group_priority: {priority}").expect("a string");
+    }
+    let mut hosts = format!("{margin}  hosts:\n");
+    for line in yaml_hosts(&group.hosts).lines() {
+        writeln!(hosts, "{margin}{line}").expect("a string");
+    }
+    let mut children = group.children.clone();
+    children.sort_unstable_by_key(|child| source.order.get(*child).copied());
+    children.dedup();
+    let mut below = format!("{margin}  children:\n");
+    for child in children {
+        match (number + child).is_multiple_of(2) && !written.contains(&child) {
+            true => below.push_str(&yaml_group(source, child, indent + 4, written)),
+            false => writeln!(below, "{margin}    g{child}:").expect("a string"),
+        }
+    }
+    // The order of the keys counts too.
+    match number.is_multiple_of(2) {
+        true => text + &below + &hosts,
+        false => text + &hosts + &below,
+    }
+}
+
 fn yaml(source: &Source) -> String {
     let mut text = "all:\n  hosts:\n".to_owned();
     text.push_str(&yaml_hosts(&source.lone));
     text.push_str("  vars:\n");
     text.push_str(&yaml_vars(&source.all, 4));
+    let mut written = Vec::new();
+    for index in source.order.iter().filter(|index| **index % 3 == 0) {
+        if !written.contains(&(index / 3)) {
+            text.push_str(&yaml_group(source, index / 3, 0, &mut written));
+        }
+    }
+    text
+}
+
+/// What a program prints for the same groups; a name with a range in it is one that a program would not print.
+fn printed(source: &Source) -> String {
+    let plain = |hosts: &[(String, Vars)]| -> Vec<(String, Vars)> {
+        let named = hosts.iter().filter(|(name, _)| !name.contains(['[', ':']));
+        named.cloned().collect()
+    };
+    let list = |names: &mut dyn Iterator<Item = String>| {
+        let quoted: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+        format!("[{}]", quoted.join(", "))
+    };
+    let map = |vars: &Vars| {
+        let vars = vars
+            .iter()
+            .map(|(name, value)| format!("\"{name}\": {value}"));
+        format!("{{{}}}", vars.collect::<Vec<_>>().join(", "))
+    };
+    let mut hostvars = std::collections::BTreeMap::new();
+    let mut groups = Vec::new();
     for index in source.order.iter().filter(|index| **index % 3 == 0) {
         let number = index / 3;
         let group = &source.groups[number];
-        writeln!(text, "g{number}:\n  vars:").expect("a string");
-        text.push_str(&yaml_vars(&group.vars, 4));
-        if let Some(priority) = group.priority {
-            writeln!(text, "    ansible_group_priority: {priority}").expect("a string");
-        }
-        text.push_str("  children:\n");
-        let mut children = group.children.clone();
-        children.dedup();
-        children.sort_unstable();
-        children.dedup();
-        text.extend(children.iter().map(|child| format!("    g{child}:\n")));
-        text.push_str("  hosts:\n");
-        text.push_str(&yaml_hosts(&group.hosts));
+        let hosts = plain(&group.hosts);
+        let children = group.children.iter().map(|child| format!("g{child}"));
+        groups.push(format!(
+            "\"g{number}\": {{\"hosts\": {}, \"vars\": {}, \"children\": {}}}",
+            list(&mut hosts.iter().map(|(name, _)| name.clone())),
+            map(&group.vars),
+            list(&mut children.into_iter()),
+        ));
+        hostvars.extend(hosts);
     }
-    text
+    let lone = plain(&source.lone);
+    groups.push(format!(
+        "\"all\": {{\"hosts\": {}, \"vars\": {}}}",
+        list(&mut lone.iter().map(|(name, _)| name.clone())),
+        map(&source.all)
+    ));
+    hostvars.extend(lone);
+    let hostvars: Vec<String> = hostvars
+        .iter()
+        .map(|(name, vars)| format!("\"{name}\": {}", map(vars)))
+        .collect();
+    groups.push(format!(
+        "\"_meta\": {{\"hostvars\": {{{}}}}}",
+        hostvars.join(", ")
+    ));
+    format!("{{{}}}", groups.join(",\n "))
 }
 
 fn write(dir: &Path, source: &Source) -> PathBuf {
@@ -235,11 +289,24 @@ fn write(dir: &Path, source: &Source) -> PathBuf {
         let path = dir.join(format!("host_vars/{host}.yml"));
         fs::write(path, yaml_vars(vars, 0)).expect("written");
     }
-    let (name, text) = match source.yaml {
-        true => ("hosts.yml", yaml(source)),
-        false => ("hosts", ini(source)),
+    let (name, text) = match source.kind {
+        Kind::Yaml => ("hosts.yml", yaml(source)),
+        Kind::Ini => ("hosts", ini(source)),
+        Kind::Program => (
+            "program",
+            format!("#!/bin/sh\ncat <<'END'\n{}\nEND\n", printed(source)),
+        ),
     };
+    let _alone = real::STARTING
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     fs::write(dir.join(name), text).expect("written");
+    let mode = if source.kind == Kind::Program {
+        0o755
+    } else {
+        0o644
+    };
+    fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).expect("permitted");
     dir.join(name)
 }
 
@@ -329,8 +396,13 @@ fn generated_inventories_are_listed_as_ansible_inventory_lists_them() {
             continue;
         };
         compared += 1;
-        let inventory =
-            Inventory::load(sources).unwrap_or_else(|error| panic!("{error}\n{}", texts()));
+        let inventory = {
+            let _alone = real::STARTING
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Inventory::load(sources)
+        };
+        let inventory = inventory.unwrap_or_else(|error| panic!("{error}\n{}", texts()));
         let ours = inventory.ansible_list().expect("nothing is encrypted");
         real::compare(&texts(), &ours, &listing);
     }

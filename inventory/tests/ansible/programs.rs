@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::PoisonError;
 
 use midflight_inventory::{Error, Inventory};
 
+use crate::real::STARTING;
+
 fn run(script: &str) -> Result<Inventory, Error> {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("inv");
     fs::write(&path, script).expect("written");

@@ -3,7 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Held while a program is written or started: a file that a fork still has open for writing cannot be executed.
+pub static STARTING: Mutex<()> = Mutex::new(());
 
 const DRIVER: &str = r#"
 import os, sys
@@ -57,14 +61,20 @@ pub fn listings(cases: &[Vec<PathBuf>]) -> Vec<(Option<String>, String)> {
     fs::write(&list, lines).expect("written");
     let config = dir.path().join("ansible.cfg");
     fs::write(&config, "").expect("written");
-    let ran = Command::new(interpreter.trim())
+    let mut python = Command::new(interpreter.trim());
+    python
         .args(["-c", DRIVER])
         .arg(&list)
         .env("ANSIBLE_CONFIG", &config)
         .env("ANSIBLE_LOCAL_TEMP", dir.path().join("tmp"))
         .env("LC_ALL", "C.UTF-8")
-        .output()
-        .expect("Python runs");
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let started = {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        python.spawn().expect("Python starts")
+    };
+    let ran = started.wait_with_output().expect("Python runs");
     assert!(
         ran.status.success(),
         "{}",

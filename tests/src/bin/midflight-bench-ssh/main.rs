@@ -2,7 +2,9 @@
 //! beside the programs that people have, in the same run. One JSON object a line on stdout: figures first, then ratios, Midflight
 //! over the other. Without names of benches all of them run.
 
+mod exec;
 mod inventory;
+mod place;
 
 use std::error::Error;
 
@@ -10,26 +12,35 @@ use midflight_tests::figures::Figures;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A bench's name, and what runs it.
-type Bench = (&'static str, fn(&mut Figures) -> Result<()>);
+/// A bench's name, whether it needs a place with a server, and what runs it.
+type Bench = (&'static str, bool, fn(&mut Figures) -> Result<()>);
 
-const BENCHES: [Bench; 1] = [("inventory_load", inventory::load)];
+const BENCHES: [Bench; 3] = [
+    ("inventory_load", false, inventory::load),
+    ("ssh_true", true, exec::cold),
+    ("ssh_warm", true, exec::warm),
+];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(name) = wanted
         .iter()
-        .find(|name| BENCHES.iter().all(|(known, _)| known != name))
+        .find(|name| BENCHES.iter().all(|(known, ..)| known != name))
     {
-        let known: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
+        let known: Vec<&str> = BENCHES.iter().map(|(name, ..)| *name).collect();
         return Err(format!("there is no bench {name:?}; there is {}", known.join(", ")).into());
     }
-    let mut figures = Figures::default();
-    for (name, run) in BENCHES {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            run(&mut figures)?;
-        }
+    let chosen: Vec<&Bench> = BENCHES
+        .iter()
+        .filter(|(name, ..)| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name))
+        .collect();
+    if chosen.iter().any(|(_, placed, _)| *placed) {
+        place::enter()?;
     }
-    figures.ratios(&["ansible"]);
+    let mut figures = Figures::default();
+    for (_, _, run) in chosen {
+        run(&mut figures)?;
+    }
+    figures.ratios(&["openssh", "clush", "first", "ansible"]);
     Ok(())
 }
