@@ -517,6 +517,48 @@ fn what_a_pattern_names_is_matched_within_a_limit_and_without_exclusions() {
 }
 
 #[test]
+fn sources_of_every_kind_are_one_inventory() {
+    let shell = Shell::new();
+    shell.write("fleet.yaml", FLEET);
+    shell.write(
+        "hosts.ini",
+        "[db]\ndb[1:2] ansible_user=deploy ansible_port=2222\n",
+    );
+    shell.write("cluster", "node[001-003,7]!node002\n");
+    shell.write("ssh_config", "Host bastion web*\nHost n1\nHost jump\n");
+    let sources = "-i fleet.yaml -i hosts.ini -i cluster -i ssh_config=ssh_config -i login[1-2]";
+    assert_eq!(
+        shell.good(&format!("inventory match all --fold {sources}")),
+        "n[1-3],db[1-2],node[7,001,003],bastion,jump,login[1-2]\n"
+    );
+    assert_eq!(
+        shell.good(&format!("inventory list db,n1,jump {sources}")),
+        "n1  127.0.0.1:1  web\ndb1  ssh deploy@db1:2222  db\ndb2  ssh deploy@db2:2222  db\njump  ssh jump  ungrouped\n"
+    );
+    let listed = shell.good(&format!("inventory list --format ansible {sources}"));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["db"]["hosts"], serde_json::json!(["db1", "db2"]));
+    assert_eq!(listed["_meta"]["hostvars"]["db2"]["ansible_port"], 2222);
+    let (code, _, err) = shell.run("inventory list --format ansible db -i hosts.ini");
+    assert!(code == 1 && err.contains("MF0519"), "{err}");
+    assert!(
+        shell
+            .good(&format!("inventory graph {sources}"))
+            .contains("@ungrouped:\n")
+    );
+    shell.good(&format!("inventory check {sources}"));
+    shell.write("bad", "node[3-1]\n");
+    let (code, _, err) = shell.run("inventory check -i hosts.ini -i bad");
+    assert!(
+        code == 2 && err.contains("bad:1:5") && err.contains("\n   |     ^\n"),
+        "{err}"
+    );
+    shell.write("config", "Host \"half\n");
+    let (code, _, err) = shell.run("inventory check -i ssh_config=config");
+    assert!(code == 2 && err.contains("config:1"), "{err}");
+}
+
+#[test]
 fn an_inventory_is_listed_drawn_and_checked() {
     let shell = Shell::new();
     shell.write("fleet.yaml", FLEET);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args;
-use midflight_inventory::Inventory;
+use midflight_inventory::{Input, Inventory, Named};
 use midflight_patch::{AllowedSigners, Bundle};
+use midflight_ssh::{Account, config::Alias};
 
 use crate::command::tell;
 use crate::error::Error;
@@ -30,11 +31,12 @@ pub struct FleetArgs {
 /// Which nodes there are.
 #[derive(Clone, Debug, Args)]
 pub struct InventoryArgs {
-    /// An inventory file; may be given several times. In the environment, files are separated by colons.
+    /// Where nodes are listed: a file, a folder or a program, a node set such as 'node[001-500,600]' or web1, , or ssh_config=FILE; may
+    /// be given several times. In the environment, separated by colons.
     #[arg(
         short = 'i',
         long = "inventory",
-        value_name = "FILE",
+        value_name = "SOURCE",
         env = "MIDFLIGHT_INVENTORY",
         value_delimiter = ':'
     )]
@@ -67,16 +69,38 @@ pub struct PolicyArgs {
 }
 
 impl InventoryArgs {
-    /// Reads the files.
+    /// Reads the sources.
     ///
     /// # Errors
-    /// [`Error::NoInventory`], [`Error::Inventory`].
+    /// [`Error::NoInventory`], [`Error::Inventory`], [`Error::Ssh`].
     pub fn load(&self) -> Result<Inventory, Error> {
         if self.files.is_empty() {
             return Err(Error::NoInventory);
         }
-        Ok(Inventory::load(&self.files)?)
+        let inputs = self.files.iter().map(|file| input(file));
+        Ok(Inventory::read(&inputs.collect::<Result<Vec<_>, _>>()?)?)
     }
+}
+
+/// What one `-i` names.
+fn input(argument: &Path) -> Result<Input, Error> {
+    let Some(file) = argument
+        .to_str()
+        .and_then(|text| text.strip_prefix("ssh_config="))
+    else {
+        return Ok(Input::from_argument(argument));
+    };
+    // No shell expands a tilde there.
+    let file = match (file, file.strip_prefix("~/")) {
+        ("", _) => Account::current().home.join(".ssh/config"),
+        (_, Some(below)) => Account::current().home.join(below),
+        (file, None) => PathBuf::from(file),
+    };
+    let aliases = midflight_ssh::config::aliases(&file)?;
+    let named = aliases
+        .into_iter()
+        .map(|Alias { name, file, line }| Named { name, file, line });
+    Ok(Input::Names(named.collect()))
 }
 
 impl PkiArgs {

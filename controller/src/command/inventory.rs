@@ -1,6 +1,6 @@
 //! `midflight inventory`: what the files say, without asking a node.
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use midflight_inventory::{Host, Inventory, fold, fold_nodes};
 
 use crate::command::fleet::{InventoryArgs, NarrowArgs};
@@ -20,6 +20,9 @@ pub enum InventoryVerb {
         /// Names only, folded into ranges.
         #[arg(long)]
         fold: bool,
+        /// What is listed, and how.
+        #[arg(long, value_enum, default_value_t = Listing::Hosts)]
+        format: Listing,
         #[command(flatten)]
         narrow: NarrowArgs,
         #[command(flatten)]
@@ -49,44 +52,38 @@ pub enum InventoryVerb {
     },
 }
 
+/// What `inventory list` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// The hosts that the pattern names.
+    Hosts,
+    /// Groups and variables of the whole inventory, as ansible-inventory --list prints them.
+    Ansible,
+}
+
 pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
     match verb {
         InventoryVerb::List {
             pattern,
-            fold: folded,
+            fold,
+            format: Listing::Hosts,
             narrow,
             inventory,
+        } => list(&inventory.load()?, &narrow.apply(pattern), *fold, format)?,
+        InventoryVerb::List {
+            pattern,
+            fold,
+            narrow,
+            inventory,
+            ..
         } => {
-            let inventory = inventory.load()?;
-            let hosts = inventory.select(&narrow.apply(pattern))?;
-            match (format, folded) {
-                (Format::Json, _) => hosts.iter().try_for_each(print_json)?,
-                (Format::Text, true) => {
-                    print(
-                        &fold(hosts.iter().map(|host| host.name()))
-                            .iter()
-                            .map(|name| format!("{name}\n"))
-                            .collect::<String>(),
-                    )?;
-                }
-                (Format::Text, false) => {
-                    let line = |host: &&Host| {
-                        let groups: Vec<&str> = host.groups().collect();
-                        let zone = host
-                            .zone()
-                            .map(|zone| format!("  zone {zone}"))
-                            .unwrap_or_default();
-                        format!(
-                            "{}  {}:{}{zone}  {}\n",
-                            host.name(),
-                            host.address(),
-                            host.port(),
-                            groups.join(",")
-                        )
-                    };
-                    print(&hosts.iter().map(line).collect::<String>())?;
-                }
+            if *fold || narrow.apply(pattern) != "all" {
+                return Err(Error::Usage {
+                    problem: "--format ansible lists the whole inventory".to_owned(),
+                    hint: "leave out the pattern, --limit, --exclude and --fold",
+                });
             }
+            print(&inventory.load()?.ansible_list()?)?;
         }
         InventoryVerb::Match {
             pattern,
@@ -114,6 +111,45 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::OK)
+}
+
+fn list(inventory: &Inventory, pattern: &str, folded: bool, format: Format) -> Result<(), Error> {
+    let hosts = inventory.select(pattern)?;
+    match (format, folded) {
+        (Format::Json, _) => hosts.iter().try_for_each(print_json),
+        (Format::Text, true) => {
+            let names = fold(hosts.iter().map(|host| host.name()));
+            print(
+                &names
+                    .iter()
+                    .map(|name| format!("{name}\n"))
+                    .collect::<String>(),
+            )
+        }
+        (Format::Text, false) => print(&hosts.into_iter().map(line).collect::<String>()),
+    }
+}
+
+/// A host, how it is reached, and its groups.
+fn line(host: &Host) -> String {
+    let reach = match host.ssh() {
+        None => format!("{}:{}", host.address(), host.port()),
+        Some(ssh) => {
+            let user = ssh
+                .user
+                .as_ref()
+                .map(|user| format!("{user}@"))
+                .unwrap_or_default();
+            let port = ssh.port.map(|port| format!(":{port}")).unwrap_or_default();
+            format!("ssh {user}{}{port}", host.address())
+        }
+    };
+    let zone = host
+        .zone()
+        .map(|zone| format!("  zone {zone}"))
+        .unwrap_or_default();
+    let groups: Vec<&str> = host.groups().collect();
+    format!("{}  {reach}{zone}  {}\n", host.name(), groups.join(","))
 }
 
 fn matching(
