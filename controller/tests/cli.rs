@@ -525,14 +525,14 @@ fn sources_of_every_kind_are_one_inventory() {
         "[db]\ndb[1:2] ansible_user=deploy ansible_port=2222\n",
     );
     shell.write("cluster", "node[001-003,7]!node002\n");
-    shell.write("ssh_config", "Host bastion web*\nHost n1\nHost jump\n");
+    shell.write("ssh_config", "Host bastion web*\nHost jump\n");
     let sources = "-i fleet.yaml -i hosts.ini -i cluster -i ssh_config=ssh_config -i login[1-2]";
     assert_eq!(
         shell.good(&format!("inventory match all --fold {sources}")),
         "n[1-3],db[1-2],node[7,001,003],bastion,jump,login[1-2]\n"
     );
     assert_eq!(
-        shell.good(&format!("inventory list db,n1,jump {sources}")),
+        shell.good(&format!("inventory list n1,db,jump {sources}")),
         "n1  127.0.0.1:1  web\ndb1  ssh deploy@db1:2222  db\ndb2  ssh deploy@db2:2222  db\njump  ssh jump  ungrouped\n"
     );
     let listed = shell.good(&format!("inventory list --format ansible {sources}"));

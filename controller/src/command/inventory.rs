@@ -1,10 +1,12 @@
 //! `midflight inventory`: what the files say, without asking a node.
 
+use std::mem::ManuallyDrop;
+
 use clap::{Subcommand, ValueEnum};
 use midflight_inventory::{Host, Inventory, fold, fold_nodes};
 
 use crate::command::fleet::{InventoryArgs, NarrowArgs};
-use crate::command::{print, print_json, tell};
+use crate::command::{print, print_from, print_json, tell};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Format;
@@ -83,7 +85,9 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
                     hint: "leave out the pattern, --limit, --exclude and --fold",
                 });
             }
-            print(&inventory.load()?.ansible_list()?)?;
+            // The process ends after this: millions of small pieces of memory need not be given back one by one.
+            let inventory = ManuallyDrop::new(inventory.load()?);
+            print_from(|out| Ok(inventory.write_ansible_list(out)?))?;
         }
         InventoryVerb::Match {
             pattern,

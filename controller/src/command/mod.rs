@@ -30,6 +30,8 @@ mod take;
 mod top;
 mod watch;
 
+use std::io;
+
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
@@ -170,13 +172,18 @@ fn block_on<T: Send + 'static>(
 
 /// Writes to stdout. A reader that went away, as `head` does, is no error.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
-    use std::io::Write as _;
+    print_from(|out| Ok(out.write_all(text.as_bytes())))
+}
 
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::Output { source })
-        }
+/// Lets something write itself to stdout, as [`print`] does.
+pub(crate) fn print_from(
+    write: impl FnOnce(&mut dyn io::Write) -> Result<io::Result<()>, Error>,
+) -> Result<(), Error> {
+    use io::Write as _;
+
+    let mut out = io::stdout().lock();
+    match write(&mut out)?.and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output { source }),
         _ => Ok(()),
     }
 }
