@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use midflight_inventory::Inventory;
 use midflight_patch::Bundle;
 use midflight_proto::controller::v1 as pb;
 use tokio::sync::Mutex;
@@ -117,7 +118,7 @@ impl Host {
 
     fn wanted(&self, submission: Submission) -> Result<Wanted, Error> {
         let Submission { header, bundles } = submission;
-        let inventory = self.inventory.load()?;
+        let inventory = self.inventory()?;
         let mut policy = if header.policy.is_empty() {
             self.policy.load(Some(&inventory))?
         } else {
@@ -151,12 +152,17 @@ impl Host {
         })
     }
 
+    /// The inventory, for patterns that clients send: they are not to have files of this machine read.
+    fn inventory(&self) -> Result<Inventory, Error> {
+        Ok(self.inventory.load()?.without_lists())
+    }
+
     /// What runs on nodes.
     ///
     /// # Errors
     /// What inventory and pattern give.
     pub async fn nodes(&self, pattern: &str) -> Result<Rendered, Error> {
-        let inventory = self.inventory.load()?;
+        let inventory = self.inventory()?;
         let policy = self.policy.load(Some(&inventory))?;
         nodes::look(&inventory, &policy, pattern, &self.launch.transport).await
     }
