@@ -433,6 +433,7 @@ impl Error {
             | Self::Owned { .. }
             | Self::Node { .. }
             | Self::Patch { .. }
+            | Self::Ssh(_)
             | Self::Inventory(_) => Exit::REFUSED,
             _ => Exit::USAGE,
         }
