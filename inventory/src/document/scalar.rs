@@ -67,11 +67,15 @@ pub(super) fn resolve<'a>(
     }
 }
 
-/// The text of a mapping's key. Numbers and booleans become what JSON makes of them.
-pub(super) fn key(kind: Kind<'_>) -> Result<Cow<'_, str>, &'static str> {
+/// The text of a mapping's key. Numbers become what JSON makes of them. A boolean is the native format's `true`; in YAML 1.1
+/// it is most likely a word that was not meant as one, and Ansible can hardly use it.
+pub(super) fn key(kind: Kind<'_>, dialect: Dialect) -> Result<Cow<'_, str>, &'static str> {
     match kind {
         Kind::Text(text) => Ok(text),
         Kind::Int(number) => Ok(Cow::Owned(number.to_string())),
+        Kind::Bool(_) if dialect == Dialect::Ansible => {
+            Err("this key is a boolean to YAML 1.1; quote it")
+        }
         Kind::Bool(value) => Ok(Cow::Borrowed(if value { "true" } else { "false" })),
         Kind::Float(number) => Ok(Cow::Owned(crate::ansible::float(number))),
         Kind::Null => Err("null is not allowed here"),

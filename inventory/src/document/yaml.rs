@@ -300,7 +300,8 @@ impl<'a> Tree<'a> {
     fn value(&mut self, node: Node<'a>) -> Result<(), Error> {
         if self.expects_key() {
             let pos = node.pos;
-            let text = scalar::key(node.kind).map_err(|message| self.invalid(pos, message))?;
+            let text = scalar::key(node.kind, self.dialect)
+                .map_err(|message| self.invalid(pos, message))?;
             return self.key(KeyOf::Entry(Key { pos, text }), pos);
         }
         let Some(open) = self.open.last_mut() else {

@@ -184,6 +184,11 @@ fn yaml_that_ansible_skips_is_refused() {
     );
     check(
         "h.yml",
+        "a:\n  vars: {on: 1}\n",
+        "MF0104 h.yml:2:10: not valid YAML: this key is a boolean to YAML 1.1; quote it",
+    );
+    check(
+        "h.yml",
         "a:\n  vars: {x: &x 1, y: &x 2}\n",
         "MF0104 h.yml:2:22: not valid YAML: this anchor is given twice",
     );
