@@ -39,6 +39,12 @@ impl Hosts {
         done(self.command(args).output().unwrap())
     }
 
+    /// For a command's shell: waits until the test is over, at most.
+    fn wait(&self) -> String {
+        let folder = self.folder.path().display();
+        format!("while [ -e {folder} ]; do sleep 0.2; done")
+    }
+
     /// Hosts at which nothing listens, beside those that are there.
     fn add_dead(&self, names: &[&str]) {
         let mut text = fs::read_to_string(self.sshd.inventory()).unwrap();
@@ -217,7 +223,8 @@ fn a_pattern_that_names_every_host_needs_all() {
 #[test]
 fn a_command_that_takes_too_long_is_given_up_with_what_it_said() {
     let hosts = Hosts::start(2);
-    let command = format!("{WHO}; echo before; [ $n -eq 1 ] || exec sleep 600");
+    let wait = hosts.wait();
+    let command = format!("{WHO}; echo before; [ $n -eq 1 ] && exit; {wait}");
     let done = hosts.run(&["ssh", "--all", "--timeout", "2s", "--", &command]);
     let want = "h1:\n  before\nh2 (timed out; it may still run there):\n  before\n";
     assert_eq!((done.out.as_str(), done.code), (want, 7), "{}", done.text());
@@ -227,8 +234,9 @@ fn a_command_that_takes_too_long_is_given_up_with_what_it_said() {
 fn ctrl_c_keeps_what_came_and_tells_what_was_not_begun() {
     let hosts = Hosts::start(4);
     let command = format!(
-        "{WHO}; echo $n; touch {}/at.$n; [ $n -eq 1 ] || exec sleep 600",
-        hosts.folder.path().display()
+        "{WHO}; echo $n; touch {}/at.$n; [ $n -eq 1 ] && exit; {}",
+        hosts.folder.path().display(),
+        hosts.wait()
     );
     let args = ["ssh", "--all", "--fan-out", "2", "--", &command];
     let child = hosts.command(&args).spawn().unwrap();
