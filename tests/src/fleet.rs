@@ -49,12 +49,35 @@ pub struct NodeProcess {
     child: Option<Child>,
 }
 
+/// How programs of a fleet are started.
+#[derive(Default)]
+pub struct Start {
+    /// A program that starts them, with its arguments: in namespaces of their own.
+    pub by: Vec<String>,
+    /// What their environment has in addition.
+    pub env: Vec<(String, String)>,
+}
+
+impl Start {
+    fn command(&self, program: &Path) -> Command {
+        let words = self.by.iter().map(AsRef::as_ref);
+        let mut words = words.chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().expect("there is a program"));
+        command.args(words);
+        command
+    }
+}
+
 /// The whole.
 pub struct Fleet {
     /// Everything is in here.
     pub dir: TempDir,
     /// In the order of the inventory.
     pub nodes: Vec<NodeProcess>,
+    /// How agents are started.
+    pub agents: Start,
+    /// How `midflight` is started.
+    pub controllers: Start,
 }
 
 /// A program of the product, as `make build` left it.
@@ -92,15 +115,22 @@ impl Fleet {
 
     /// The same, without starting an agent.
     pub fn prepare(count: usize) -> Self {
+        let pid = std::process::id();
+        let net = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        Self::prepare_at(count, |n| format!("127.{}.{net}.{n}", 20 + pid % 200))
+    }
+
+    /// The same, with agents that listen at other addresses; they count from 1.
+    pub fn prepare_at(count: usize, address: impl Fn(usize) -> String) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("midflight-test-")
             .tempdir()
             .expect("a folder can be made");
-        let pid = std::process::id();
-        let net = NETWORKS.fetch_add(1, Ordering::Relaxed);
         let mut fleet = Self {
             dir,
             nodes: Vec::new(),
+            agents: Start::default(),
+            controllers: Start::default(),
         };
         fleet.ok(&["pki", "init", "pki", "--fleet", "test"]);
         fleet.ok(&[
@@ -129,7 +159,7 @@ impl Fleet {
         let mut inventory = String::from("groups:\n  all_nodes:\n    hosts:\n");
         for n in 0..count {
             let name = format!("n{}", n + 1);
-            let address = format!("127.{}.{net}.{}", 20 + pid % 200, n + 1);
+            let address = address(n + 1);
             let dir = fleet.path(&name);
             fs::create_dir(&dir).expect("a folder can be made");
             fleet.ok(&["pki", "issue", "pki", "--node", &name]);
@@ -169,9 +199,12 @@ impl Fleet {
             .append(true)
             .open(node.dir.join("log"))
             .expect("a log can be opened");
-        let child = Command::new(binary("midflight-agent"))
+        let child = self
+            .agents
+            .command(&binary("midflight-agent"))
             .args(["--config", "agent.yaml"])
             .current_dir(&node.dir)
+            .envs(self.agents.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -236,16 +269,60 @@ impl Fleet {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary("midflight"));
+        let mut command = self.controllers.command(&binary("midflight"));
+        command.args(args);
+        self.dress(&mut command);
         command
-            .args(args)
+    }
+
+    /// The place and the environment of `midflight`.
+    fn dress(&self, command: &mut Command) {
+        command
             .current_dir(self.dir.path())
             .env("MIDFLIGHT_INVENTORY", "inventory.yaml")
             .env("MIDFLIGHT_PKI", "pki")
             .env("MIDFLIGHT_JOURNAL", "journal.db")
             .env_remove("RUST_LOG")
+            .envs(self.controllers.env.iter().cloned())
             .stdin(Stdio::null());
-        command
+    }
+
+    /// Starts `midflight` on a terminal of its own: what is written to stdin is typed, what is read from stdout is shown. No
+    /// word may mean anything to a shell.
+    pub fn terminal(&self, args: &[&str]) -> Child {
+        let program = binary("midflight").display().to_string();
+        let line = [&["exec", &program][..], args].concat().join(" ");
+        let mut command = Command::new("script");
+        command.args([
+            "--quiet",
+            "--return",
+            "--flush",
+            "--command",
+            &line,
+            "/dev/null",
+        ]);
+        self.dress(&mut command);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().expect("script runs")
+    }
+
+    /// The id of the rollout that was begun last.
+    pub fn newest(&self) -> String {
+        let done = self.ok(&["history", "-n", "1", "--output", "json"]);
+        let head: Value = serde_json::from_str(&done.out).expect("history prints JSON");
+        head["rollout"].as_str().expect("it has a name").to_owned()
+    }
+
+    /// `midflight apply` with the policy in `policy.yaml`, which runs until somebody ends it.
+    pub fn begin(&self, bundle: &str) -> Child {
+        self.spawn(&[
+            "apply",
+            bundle,
+            "all_nodes",
+            "--all",
+            "--policy",
+            "policy.yaml",
+        ])
     }
 
     /// Runs `midflight` in the fleet's folder.

@@ -9,7 +9,7 @@ pub mod openmetrics;
 pub mod process;
 mod sshd;
 
-pub use fleet::{Done, Fleet, NodeProcess, binary};
+pub use fleet::{Done, Fleet, NodeProcess, Start, binary};
 pub use lines::Client;
 pub use serde_json::{Value, json};
 pub use sshd::Sshd;

@@ -3,6 +3,7 @@
 mod crashes;
 mod demo;
 mod kills;
+mod machines;
 mod nodes;
 mod phases;
 mod readme;
@@ -12,4 +13,5 @@ mod serve;
 mod simulator;
 mod ssh;
 mod sys;
+mod terminal;
 mod trees;
