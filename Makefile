@@ -20,7 +20,8 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)/release
 all: build
 
 needs:
-	@./needs.sh cc:gcc ps:procps ssh:openssh-client /usr/sbin/sshd:openssh-server nc:netcat-openbsd setpriv:util-linux ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl ansible:ansible-core nodeset:clustershell
+	@./needs.sh cc:gcc ps:procps ssh:openssh-client /usr/sbin/sshd:openssh-server nc:netcat-openbsd setpriv:util-linux ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl ansible:ansible-core nodeset:clustershell \
+		ip:iproute2 unshare:util-linux nsenter:util-linux script:bsdutils
 
 guests:
 	@./guest/build.sh
@@ -37,13 +38,19 @@ test: build
 	$(CARGO) test --release --workspace --all-targets
 	$(MAKE) mutants
 
-# Faults planted into the upgrade transaction: the tests must notice each of them. Compiles the runtime once more.
-mutants: guests
-	$(CARGO) test --release --workspace --features midflight-runtime/mutants --test mutants -- faults::
+MUTANTS = $(CARGO) test --release --workspace --features midflight-runtime/mutants,midflight-tests/mutants
 
-# Thousands of simulated worlds.
+# Faults planted into the upgrade transaction and into the rollout: the tests must notice each of them. Compiles the runtime,
+# the agent and the controller once more.
+mutants: guests
+	$(MUTANTS) --test mutants --test simulation -- faults::
+
+# Thousands of simulated worlds, and the faults planted into the rollout.
 test-sim:
 	SEEDS=$(or $(SEEDS),2000) $(CARGO) test --release --workspace --test simulation -- --nocapture
+ifeq ($(SEED),)
+	$(MUTANTS) --test simulation -- --nocapture faults::
+endif
 
 bench: build
 	@$(TARGET)/midflight-bench guest/out

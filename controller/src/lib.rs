@@ -4,6 +4,9 @@
 //! asked), [`journal`] (what is remembered) and `command` (one file a verb). It links no runtime: what nodes do is theirs.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod mutants;
+
 pub mod bootstrap;
 pub mod client;
 pub mod command;

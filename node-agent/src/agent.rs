@@ -153,6 +153,8 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn from_parts(parts: Parts) -> Result<Arc<Self>, Error> {
+        #[cfg(feature = "mutants")]
+        let parts = crate::mutants::on_wall_time(parts);
         let (book, torn) = Book::open(parts.storage, parts.clock.clone())?;
         let agent = Arc::new(Self {
             node: parts.node,

@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[macro_use]
+mod mutants;
+
 mod agent;
 mod audit;
 mod book;

@@ -125,7 +125,9 @@ impl Transaction {
 
     /// What speaks against going on.
     fn obstacle(&self, upgrade: &dyn Upgrade) -> Option<Error> {
-        if let Some(reason) = self.cancel.borrow().clone() {
+        if let Some(reason) = self.cancel.borrow().clone()
+            && !mutant!(resume_after_claim_lost)
+        {
             return Some(Error::Aborted { reason });
         }
         let suspended = upgrade

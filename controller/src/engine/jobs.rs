@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::engine::event::{Cause, Health, Planned};
@@ -16,6 +16,7 @@ use crate::engine::moves::{Back, Judged, Standing, Upgraded};
 use crate::engine::node::{self, Order, Passage, Report, Reports};
 use crate::engine::payload::Payload;
 use crate::engine::rollout::{Action, Input, Rollout};
+use crate::engine::told::Told;
 use crate::engine::words::{Barrier, Phase};
 use crate::policy::Policy;
 
@@ -31,8 +32,8 @@ pub(super) struct Jobs {
     /// Of their own, so that no lease runs out behind nodes that do not answer.
     renewing: Arc<Semaphore>,
     reports: mpsc::Sender<Report>,
-    passage: watch::Sender<Passage>,
-    cancel_confirms: watch::Sender<bool>,
+    passage: Told<Passage>,
+    cancel_confirms: Told<bool>,
 }
 
 impl Jobs {
@@ -57,8 +58,8 @@ impl Jobs {
             asking: permits(),
             renewing: permits(),
             reports,
-            passage: watch::Sender::new(Passage::new()),
-            cancel_confirms: watch::Sender::new(false),
+            passage: Told::new(Passage::new()),
+            cancel_confirms: Told::new(false),
             gating: Arc::new(gating),
         }
     }
@@ -94,7 +95,7 @@ impl Jobs {
             Action::Confirm(node) => {
                 let (link, order) = (self.links[node].clone(), self.order.clone());
                 let (attempt, permits) = (machine.attempt(node), self.asking.clone());
-                let cancel = self.cancel_confirms.subscribe();
+                let cancel = self.cancel_confirms.task(node);
                 self.tasks.spawn(async move {
                     // See above.
                     let _permit = permits.acquire_owned().await;
@@ -150,7 +151,7 @@ impl Jobs {
 
     fn upgrade(&mut self, node: usize, attempt: u32, again: bool) -> AbortHandle {
         let (link, order) = (self.links[node].clone(), self.order.clone());
-        let (payload, passage) = (self.payload.clone(), self.passage.subscribe());
+        let (payload, passage) = (self.payload.clone(), self.passage.task(node));
         let reports = Reports {
             node,
             to: self.reports.clone(),
@@ -167,22 +168,22 @@ impl Jobs {
     }
 
     /// Lets the batch pass a barrier.
-    pub(super) fn open(&self, barrier: Barrier) {
+    pub(super) fn open(&mut self, barrier: Barrier) {
         let passage = Passage {
             open: barrier,
             cut: false,
         };
-        self.passage.send_replace(passage);
+        self.passage.tell(|now| *now = passage);
     }
 
     /// Aborts what has not reached resume.
-    pub(super) fn cut(&self) {
-        self.passage.send_modify(|passage| passage.cut = true);
+    pub(super) fn cut(&mut self) {
+        self.passage.tell(|passage| passage.cut = true);
     }
 
     /// Gives up confirms that have not been answered.
-    pub(super) fn cancel_confirms(&self) {
-        self.cancel_confirms.send_replace(true);
+    pub(super) fn cancel_confirms(&mut self) {
+        self.cancel_confirms.tell(|cancel| *cancel = true);
     }
 
     /// What the next task came to; waits for ever when there is none.
@@ -200,16 +201,23 @@ impl Jobs {
     }
 
     fn input(&mut self, joined: Result<(Id, Option<Input>), JoinError>) -> Option<Input> {
+        let id = match &joined {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let about = self.about.remove(&id);
+        match about {
+            Some(Action::Upgrade { node, .. }) => self.passage.ended(node),
+            Some(Action::Confirm(node)) => self.cancel_confirms.ended(node),
+            _ => {}
+        }
         let error = match joined {
-            Ok((id, input)) => {
-                self.about.remove(&id);
-                return input;
-            }
+            Ok((_, input)) => return input,
             Err(error) => error,
         };
         let cause = |phase| defect(phase, &error.to_string());
         let unknown = |phase| Standing::Unknown(cause(phase));
-        Some(match self.about.remove(&error.id())? {
+        Some(match about? {
             Action::Upgrade { node, .. } => {
                 Input::Upgraded(node, Upgraded::Unknown(cause(Phase::Upgrade)))
             }

@@ -19,6 +19,7 @@ pub mod pauses;
 pub mod payload;
 pub mod rollout;
 pub mod survey;
+mod told;
 pub mod view;
 pub mod words;
 

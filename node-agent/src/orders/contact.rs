@@ -63,6 +63,9 @@ pub(crate) async fn probation(agent: Arc<Agent>, transaction: Arc<Transaction>) 
 impl Agent {
     /// Refuses a confirm that comes after the end of the lease.
     pub(crate) fn check_lease(&self, key: &Key) -> Result<(), Error> {
+        if mutant!(confirm_without_compare_and_set) {
+            return Ok(());
+        }
         let Some(transaction) = self.transaction_of(key) else {
             return Ok(());
         };
@@ -85,7 +88,8 @@ impl Agent {
         let (mut probation, mut first) = (false, false);
         let written = self.book.decide(|state| {
             let record = state.record(key);
-            probation = record.is_some_and(|record| record.stand == Stand::Probation);
+            probation = record.is_some_and(|record| record.stand == Stand::Probation)
+                || mutant!(confirm_without_compare_and_set);
             first = probation && record.is_some_and(|record| !record.expired);
             Ok(first.then(|| entry.clone()))
         });

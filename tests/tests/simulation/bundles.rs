@@ -1,4 +1,4 @@
-//! The release that simulated nodes boot, and the patch that is rolled out: signed with a key that is the same in every run.
+//! The release that simulated nodes boot, and the patches that are rolled out: signed with a key that is the same in every run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,9 +15,12 @@ use midflight_patch::{Bundle, Digest, KeyFile, Manifest, Release, WORLD};
 pub struct Bundles {
     pub trust: Trust,
     pub boot: Arc<Verified>,
+    /// From 1 to 2.
     pub patch: Arc<Payload>,
-    pub from: Release,
-    pub to: Release,
+    /// From 1 or 2 to 3.
+    pub rival: Arc<Payload>,
+    /// What 1, 2 and 3 consist of.
+    pub releases: [Release; 3],
     _folder: tempfile::TempDir,
 }
 
@@ -53,8 +56,11 @@ fn make() -> Bundles {
     release.sign(&signer).unwrap();
     let mut patch = bundle(Some("1"), "2");
     patch.sign(&signer).unwrap();
+    let mut rival = bundle(Some("1|2"), "3");
+    rival.sign(&signer).unwrap();
     let from = Release::from_manifest(&release.manifest).unwrap();
     let to = from.apply(&patch.manifest).unwrap();
+    let last = from.apply(&rival.manifest).unwrap();
     let path = folder.path().join("release.bundle");
     release.write(&path).unwrap();
     let boot = Verified::read(&path, &trust, SystemTime::now()).unwrap();
@@ -62,8 +68,8 @@ fn make() -> Bundles {
         trust,
         boot: Arc::new(boot),
         patch: Arc::new(Payload::from(patch)),
-        from,
-        to,
+        rival: Arc::new(Payload::from(rival)),
+        releases: [from, to, last],
         _folder: folder,
     }
 }

@@ -1,21 +1,25 @@
 //! The controller: one process after the other runs the real engine over a journal on a simulated disk. A process dies with
 //! everything it had in memory; the next folds the journal and goes on. What a person asks goes to whichever process lives.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt as _};
 use midflight_controller::engine::begin::Begin;
 use midflight_controller::engine::control::{self, Answer, Control, Request, Verb};
-use midflight_controller::engine::event::{Event, Fact, Owner};
+use midflight_controller::engine::event::{Event, Fact, Owner, Planned};
+use midflight_controller::engine::id::RolloutId;
+use midflight_controller::engine::link::Link;
+use midflight_controller::engine::node;
+use midflight_controller::engine::payload::Payload;
 use midflight_controller::engine::rollout::Input;
 use midflight_controller::engine::view::View;
 use midflight_controller::engine::{self, Ended, Run, survey};
 use midflight_controller::journal::{Journal as _, Memory};
 use midflight_controller::output::Silent;
-use midflight_controller::plan;
+use midflight_controller::plan::{self, Plan};
 use midflight_controller::policy::Policy;
-use midflight_controller::transport::{Agent, CallError, Target, Transport, grpc};
+use midflight_controller::transport::{Target, Transport};
 use midflight_inventory::Inventory;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,17 +29,31 @@ use crate::chance::Chance;
 use crate::disk::Disk;
 use crate::net::{Death, Net};
 use crate::truth::Truth;
+use crate::wire::Wire;
 
-/// The rollout's name.
-pub const ROLLOUT: &str = "simulated-rollout";
+/// The rollout's name, and that of the one that comes in its way.
+const ROLLOUTS: [&str; 2] = ["simulated-rollout", "rival-rollout"];
+/// After so many attempts without a plan a rollout is not begun at all, once nothing stands in its way.
+const ATTEMPTS: u32 = 30;
 /// How long a person waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    First,
+    /// To the same nodes; with true it takes them over from the first.
+    Rival(bool),
+}
+
 pub struct Controller {
+    which: Which,
     net: Net,
     truth: Truth,
     policy: Policy,
     nodes: usize,
+    /// See the scenario.
+    batches: usize,
     pub disk: Disk,
     chance: Mutex<Chance>,
     /// The journal as the processes that live have it.
@@ -46,6 +64,10 @@ pub struct Controller {
     received: tokio::sync::Mutex<mpsc::Receiver<Order>>,
     /// What was asked and answered with done.
     done: Mutex<Vec<Request>>,
+    /// How often it may still ask in vain for a plan.
+    attempts: Mutex<u32>,
+    /// The other one has ended.
+    alone: AtomicBool,
 }
 
 /// What happens to the process that lives.
@@ -56,19 +78,22 @@ enum Order {
 
 impl Controller {
     pub fn new(
+        which: Which,
         net: Net,
         truth: Truth,
         policy: Policy,
-        nodes: usize,
+        (nodes, batches): (usize, usize),
         mut chance: Chance,
         crashes: u64,
     ) -> Arc<Self> {
         let (orders, received) = mpsc::channel(16);
         Arc::new(Self {
+            which,
             net,
             truth,
             policy,
             nodes,
+            batches,
             disk: Disk::new(Chance::new(chance.next(), 1), crashes),
             chance: Mutex::new(chance),
             journal: Mutex::new(None),
@@ -76,7 +101,32 @@ impl Controller {
             orders,
             received: tokio::sync::Mutex::new(received),
             done: Mutex::default(),
+            attempts: Mutex::new(u32::MAX),
+            alone: AtomicBool::new(false),
         })
+    }
+
+    fn rollout(&self) -> RolloutId {
+        let which = usize::from(self.which != Which::First);
+        ROLLOUTS[which].parse().unwrap()
+    }
+
+    fn payload(&self) -> &'static Arc<Payload> {
+        match self.which {
+            Which::First => &bundles().patch,
+            Which::Rival(_) => &bundles().rival,
+        }
+    }
+
+    /// Should it find no plan for long, there will be none.
+    pub fn lose_patience(&self) {
+        *self.attempts.lock().unwrap() = ATTEMPTS;
+    }
+
+    /// The other one has ended: what that left unfinished is finished.
+    pub fn be_alone(&self) {
+        self.alone.store(true, Ordering::Relaxed);
+        self.lose_patience();
     }
 
     /// Ends the process, and starts the next after so long.
@@ -127,6 +177,7 @@ impl Controller {
                 order = received.recv() => order,
                 ended = &mut process => match ended {
                     Ok(true) => break,
+                    Ok(false) if *self.attempts.lock().unwrap() == 0 => break,
                     Ok(false) => None,
                     Err(error) => {
                         self.truth.broken(format!("the controller panicked: {error}"));
@@ -189,9 +240,10 @@ impl Controller {
     ) -> bool {
         let wire: Arc<dyn Transport> = Arc::new(Wire {
             net: self.net.clone(),
+            truth: self.truth.clone(),
             process: id,
         });
-        let before = events(&journal).await;
+        let before = events(&journal, &self.rollout()).await;
         let run = match before.is_empty() {
             true => self.begin(id, &wire).await,
             false => Some(self.go_on(id, &wire, before, request)),
@@ -201,14 +253,14 @@ impl Controller {
         };
         self.truth.note(format!("process {id} drives"));
         let Ended { view, error, .. } = engine::run(Run {
-            id: ROLLOUT.parse().unwrap(),
+            id: self.rollout(),
             policy: self.policy.clone(),
             before,
             preface,
             first,
             on_down_failure: None,
             links,
-            payload: Some(bundles().patch.clone()),
+            payload: Some(self.payload().clone()),
             journal: Arc::new(journal),
             reporter: &mut Silent,
             controls,
@@ -224,7 +276,10 @@ impl Controller {
     /// As `midflight apply`; `None` when there is no plan now.
     async fn begin(&self, id: u64, wire: &Arc<dyn Transport>) -> Option<Start> {
         let hosts: Vec<String> = (0..self.nodes)
-            .map(|node| format!("n{node}: null"))
+            .map(|node| match self.batches {
+                0 => format!("n{node}: null"),
+                batches => format!("n{node}: {{zone: z{}}}", node % batches),
+            })
             .collect();
         let text = format!(
             "groups: {{all_of_them: {{hosts: {{{}}}}}}}\n",
@@ -234,9 +289,13 @@ impl Controller {
         let targets = plan::targets(&inventory, "all", true).unwrap();
         let links = survey::links(&targets, wire, &self.policy);
         let answers = survey::survey(&links, &self.policy).await;
-        let payload = &bundles().patch;
+        let payload = self.payload();
+        let supersedes = match self.which {
+            Which::Rival(true) => ROLLOUTS[0],
+            _ => "",
+        };
         let plan = plan::plan(
-            "",
+            supersedes,
             targets,
             answers,
             &payload.manifest,
@@ -248,9 +307,15 @@ impl Controller {
             Ok(plan) => plan,
             Err(error) => {
                 self.truth.note(format!("no plan: {}", error.code()));
+                self.had_no_plan();
                 return None;
             }
         };
+        if !self.finish_leftovers(&plan, &links).await {
+            self.truth.note("no plan: the other one runs".to_owned());
+            self.had_no_plan();
+            return None;
+        }
         let preface = Begin {
             plan: &plan,
             payload,
@@ -258,11 +323,35 @@ impl Controller {
             pattern: "all",
             owner: owner(id),
             prepare_only: false,
-            supersedes: "",
+            supersedes,
             bundles: &[],
         }
         .facts();
         Some((Vec::new(), preface, Input::Start, links))
+    }
+
+    fn had_no_plan(&self) {
+        let mut attempts = self.attempts.lock().unwrap();
+        *attempts = attempts.saturating_sub(1);
+    }
+
+    /// As `launch::leftovers`, which knows by a lock who runs.
+    async fn finish_leftovers(&self, plan: &Plan, links: &[Arc<Link>]) -> bool {
+        if !plan.unfinished.is_empty() && !self.alone.load(Ordering::Relaxed) {
+            return false;
+        }
+        for (node, key, epoch) in &plan.unfinished {
+            let planned = Planned {
+                patch: key.patch_digest.clone(),
+                ..Planned::default()
+            };
+            let id = key.rollout_id.parse().unwrap();
+            let order = node::Order::new(&id, &planned, &self.policy, *epoch);
+            if node::finish(&links[*node], &order, key).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// As a process that takes the rollout over.
@@ -297,22 +386,17 @@ impl Controller {
     pub async fn events(&self) -> Vec<Event> {
         let journal = self.journal.lock().unwrap().clone();
         match journal {
-            Some(journal) => events(&journal).await,
+            Some(journal) => events(&journal, &self.rollout()).await,
             None => Vec::new(),
         }
     }
 }
 
 /// What a run starts from: events, further facts, the first input and the nodes.
-type Start = (
-    Vec<Event>,
-    Vec<Fact>,
-    Input,
-    Vec<Arc<midflight_controller::engine::link::Link>>,
-);
+type Start = (Vec<Event>, Vec<Fact>, Input, Vec<Arc<Link>>);
 
-async fn events(journal: &Memory) -> Vec<Event> {
-    let all = journal.events(&ROLLOUT.parse().unwrap(), 0, usize::MAX);
+async fn events(journal: &Memory, rollout: &RolloutId) -> Vec<Event> {
+    let all = journal.events(rollout, 0, usize::MAX);
     all.await.unwrap_or_default()
 }
 
@@ -337,39 +421,4 @@ pub fn begin_time() {
 fn wall_ms() -> u64 {
     let since = START.get().map_or(Duration::ZERO, |start| start.elapsed());
     1_790_000_000_000 + since.as_millis() as u64
-}
-
-/// Nodes over the simulated network, HTTP/2 and gRPC as in production. Who a node is, its place says: there is no TLS.
-pub struct Wire {
-    pub net: Net,
-    pub process: u64,
-}
-
-impl Transport for Wire {
-    fn connect<'a>(
-        &'a self,
-        target: &'a Target,
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<Arc<dyn Agent>, CallError>> {
-        let unreachable = |source: grpc::BoxError| CallError::Unreachable {
-            address: target.name.clone(),
-            source,
-        };
-        async move {
-            let node = target
-                .name
-                .trim_start_matches('n')
-                .parse()
-                .unwrap_or(usize::MAX);
-            let dial = async {
-                let stream = self.net.connect(self.process, node).await?;
-                grpc::over(stream).await
-            };
-            match timeout(limit, dial).await {
-                Ok(agent) => agent.map_err(unreachable),
-                Err(late) => Err(unreachable(late.into())),
-            }
-        }
-        .boxed()
-    }
 }

@@ -19,6 +19,8 @@ pub struct Scenario {
     /// The nodes, and how late each does its work, in milliseconds at most.
     pub nodes: Vec<(Nature, u64)>,
     pub policy: Policy,
+    /// In lockstep, how many batches there are: node 0 is in the first, node 1 in the second, and so on. 0: every node by itself.
+    pub batches: usize,
     /// In the order of time.
     pub faults: Vec<(Duration, Fault)>,
     /// Of a thousand syncs of a node's disk, and of the controller's, so many end in a crash.
@@ -27,6 +29,12 @@ pub struct Scenario {
     pub last_words: Vec<Verb>,
     /// A rollout that succeeded is rolled back.
     pub regret: bool,
+    /// Of a hundred events, so many end in an error on the new code of every node, which a gate compares with the old.
+    pub errs: Option<u64>,
+    /// What goes to and from nodes is late by up to so many milliseconds.
+    pub gray: Option<u64>,
+    /// When a second rollout to the same nodes begins, and whether it takes them over from the first; else it waits.
+    pub rival: Option<(Duration, bool)>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,19 +64,57 @@ impl Scenario {
         let mut chance = Chance::new(seed, 0);
         let calm = chance.percent(20);
         let count = 2 + chance.index(9);
-        let nodes = natures(&mut chance, count, calm);
-        let policy = policy(&mut chance, count, calm);
+        let mut nodes = natures(&mut chance, count, calm);
+        let errs = (seed % 6 == 0).then(|| *Chance::new(seed, 6).one(&[0, 50]));
+        for (nature, _) in &mut nodes {
+            nature.errs = errs.unwrap_or_default();
+        }
+        let batches = match seed % 3 {
+            1 => 1 + Chance::new(seed, 3).index(3),
+            _ => 0,
+        };
+        // Leases are short, the network is slow, and one process after the other takes over.
+        let mut other = Chance::new(seed, 7);
+        let gray = (seed % 12 == 9 && !calm).then(|| 300 + other.below(1_200));
+        if gray.is_some() {
+            // Rollbacks fail, so that nodes whose lease ran out are asked to confirm.
+            for (nature, _) in &mut nodes {
+                nature.sticks = 70 * other.below(2);
+            }
+        }
+        let kind = Kind {
+            calm,
+            lockstep: batches > 0,
+            compares: errs.is_some(),
+            gray: gray.map(|_| 2 + other.below(5)),
+        };
+        let policy = policy(&mut chance, count, &kind);
         let mut faults = Vec::new();
         if !calm {
             for _ in 0..chance.below(14) {
                 let at = Duration::from_millis(chance.below(CHAOS) * chance.below(1000) / 1000);
                 faults.push((at, fault(&mut chance, count)));
             }
+            for _ in 0..gray.map_or(0, |_| 2 + other.below(5)) {
+                let usurp = Fault::Usurp(other.millis(0, 3_000));
+                faults.push((other.millis(0, 40_000), usurp));
+                let cut = Fault::Cut(other.index(count), true, true, other.millis(3_000, 9_000));
+                faults.push((other.millis(0, 15_000), cut));
+            }
             faults.sort_by_key(|(at, _)| *at);
         }
         let disks = match calm {
             true => (0, 0),
             false => (*chance.one(&[0, 0, 4, 20]), *chance.one(&[0, 0, 4, 30])),
+        };
+        let mut other = Chance::new(seed, 4);
+        let rival = match seed % 3 {
+            // Some begin at the same moment.
+            2 => Some((
+                other.millis(0, 50_000) / *other.one(&[1, 1, 5_000]),
+                other.percent(60),
+            )),
+            _ => None,
         };
         let stop = *chance.one(&[0, 1, 2]);
         let mut last_words = vec![Verb::Resume; chance.index(3)];
@@ -80,10 +126,14 @@ impl Scenario {
             seed,
             nodes,
             policy,
+            batches,
             faults,
             disks,
             last_words,
-            regret: chance.percent(15),
+            regret: chance.percent(15) && rival.is_none(),
+            errs,
+            gray,
+            rival,
         }
     }
 
@@ -117,6 +167,7 @@ fn natures(chance: &mut Chance, count: usize, calm: bool) -> Vec<(Nature, u64)> 
                     fails: chance.below(50),
                     parks: chance.percent(30),
                     sticks: chance.below(60),
+                    ..Nature::default()
                 },
                 _ => Nature::default(),
             };
@@ -129,7 +180,16 @@ fn natures(chance: &mut Chance, count: usize, calm: bool) -> Vec<(Nature, u64)> 
         .collect()
 }
 
-fn policy(chance: &mut Chance, count: usize, calm: bool) -> Policy {
+/// What a policy depends on.
+struct Kind {
+    calm: bool,
+    lockstep: bool,
+    compares: bool,
+    /// Seconds of a lease.
+    gray: Option<u64>,
+}
+
+fn policy(chance: &mut Chance, count: usize, kind: &Kind) -> Policy {
     let waves = chance.one(&[
         "[1, 100%]",
         "[1, 50%, 100%]",
@@ -149,15 +209,24 @@ fn policy(chance: &mut Chance, count: usize, calm: bool) -> Policy {
     } else {
         "pause"
     };
-    let lease = if calm { 30 } else { 4 + chance.below(20) };
+    let lease = match kind.calm {
+        true => 30,
+        false => 4 + chance.below(20),
+    };
+    let (lease, rollback) = kind.gray.map_or((lease, 60), |lease| (lease, 8));
     let (bake, concurrency) = (1 + chance.below(4), 2 + chance.below(count as u64));
     let (silence, pause) = (3 + chance.below(12), *chance.one(&[500, 5_000]));
+    let compared = match kind.compares {
+        true => ", {error_rate: +10%, against: control, min_samples: 100}",
+        false => "",
+    };
+    let mode = if kind.lockstep { "lockstep" } else { "free" };
     let text = format!(
-        "waves: {waves}\nbake: {bake}s\nconcurrency: {concurrency}\n\
+        "mode: {mode}\nwaves: {waves}\nbake: {bake}s\nconcurrency: {concurrency}\n\
          failure_budget: {{max: {max}, min_sample: {sample}, unreachable: 50%}}\n\
-         timeouts: {{connect: 2s, stage: 20s, prepare: 5s, pause: {pause}ms, silence: {silence}s, gate: 20s, confirm: 10s, rollback: 60s}}\n\
+         timeouts: {{connect: 2s, stage: 20s, prepare: 5s, pause: {pause}ms, silence: {silence}s, gate: 20s, confirm: 10s, rollback: {rollback}s}}\n\
          probation: {{lease: {lease}s, on_lost_contact: {contact}}}\n\
-         gates: [{{parked: 0}}, {{traps: 0}}]\non_failure: {failure}\n"
+         gates: [{{parked: 0}}, {{traps: 0}}{compared}]\non_failure: {failure}\n"
     );
     policy::parse(&text, "policy.yaml").unwrap_or_else(|error| panic!("{error:?}: {text}"))
 }

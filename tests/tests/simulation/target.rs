@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use midflight_agent::target::{
-    Health, Metrics, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack, Target,
-    TargetError, TargetStatus, Upgrade, UpgradeOrder, Who,
+    Health, Metrics, ModuleMeasures, ModuleStatus, OnDownFailure, Prepared, Resumed, RolledBack,
+    Target, TargetError, TargetStatus, Upgrade, UpgradeOrder, VersionMeasures, Who,
 };
 use midflight_patch::{Digest, ModuleName, Release};
 use midflight_proto::agent::v1::{self as pb, sys_request::Op};
@@ -23,6 +23,8 @@ pub struct Nature {
     pub fails: u64,
     /// The new code parks actors.
     pub parks: bool,
+    /// Of a hundred events, so many end in an error on the new code.
+    pub errs: u64,
     /// Of a hundred rollbacks, so many fail, and may be tried again.
     pub sticks: u64,
 }
@@ -35,11 +37,28 @@ pub struct Machine {
     runs: Arc<Mutex<Runs>>,
 }
 
-#[derive(Default)]
 struct Runs {
     release: Option<Release>,
+    /// Since when, and of the release before, how long it ran.
+    since: Instant,
+    before: Option<(Release, Duration)>,
     open: bool,
 }
+
+impl Runs {
+    fn change(&mut self, to: Release) -> Option<Release> {
+        let now = Instant::now();
+        let before = self.release.replace(to)?;
+        self.before = Some((before.clone(), now - self.since));
+        self.since = now;
+        Some(before)
+    }
+}
+
+/// Events that a node handles in a second.
+const RATE: u64 = 200;
+/// Events that a node handled before the simulation began.
+const EARLIER: u64 = 5_000;
 
 impl Machine {
     pub fn new(node: usize, nature: Nature, chance: Chance, truth: Truth) -> Arc<Self> {
@@ -48,7 +67,12 @@ impl Machine {
             nature,
             chance: Mutex::new(chance),
             truth,
-            runs: Arc::default(),
+            runs: Arc::new(Mutex::new(Runs {
+                release: None,
+                since: Instant::now(),
+                before: None,
+                open: false,
+            })),
         })
     }
 }
@@ -71,7 +95,7 @@ impl Target for Machine {
 
     fn boot(&self, release: &Release, _: &BTreeMap<Digest, Arc<[u8]>>) -> Result<(), TargetError> {
         self.truth.runs(self.node, release);
-        self.runs.lock().unwrap().release = Some(release.clone());
+        self.runs.lock().unwrap().change(release.clone());
         Ok(())
     }
 
@@ -128,6 +152,37 @@ impl Target for Machine {
             actors: 1,
             dead_letters: 0,
         }
+    }
+
+    fn measures(&self) -> Vec<ModuleMeasures> {
+        let runs = self.runs.lock().unwrap();
+        let now = runs
+            .release
+            .clone()
+            .map(|release| (release, runs.since.elapsed()));
+        let versions: Vec<_> = now.into_iter().chain(runs.before.clone()).collect();
+        let counts = |(release, time): &(Release, Duration)| {
+            let module = release.modules.values().next()?;
+            let is_first = release.vsn.as_str() == "1";
+            let before = if is_first { EARLIER } else { 0 };
+            let all = before + time.as_millis() as u64 * RATE / 1_000;
+            let errors = match is_first {
+                true => 0,
+                false => all * self.nature.errs / 100,
+            };
+            Some(VersionMeasures {
+                vsn: module.vsn.to_string(),
+                events: all - errors,
+                errors,
+                ..VersionMeasures::default()
+            })
+        };
+        let versions = versions.iter().filter_map(counts).collect();
+        vec![ModuleMeasures {
+            module: "counter".to_owned(),
+            versions,
+            ..ModuleMeasures::default()
+        }]
     }
 
     fn sys(&self, _: &Who, _: &Op, _: Duration) -> Result<pb::SysResponse, TargetError> {
@@ -223,7 +278,7 @@ impl Upgrade for Change {
         self.suspended = None;
         self.resumed = Some(Instant::now());
         self.truth.runs(self.node, &self.to);
-        self.from = self.runs.lock().unwrap().release.replace(self.to.clone());
+        self.from = self.runs.lock().unwrap().change(self.to.clone());
         Ok(Resumed::default())
     }
 
@@ -237,6 +292,7 @@ impl Upgrade for Change {
     fn finish(&mut self) -> Result<(), TargetError> {
         self.go(Step::Confirmed, Step::Confirmed)?;
         self.from = None;
+        self.runs.lock().unwrap().before = None;
         self.end();
         Ok(())
     }
@@ -252,7 +308,10 @@ impl Upgrade for Change {
             return Err(failed("MF0307", "nothing has resumed"));
         };
         self.truth.runs(self.node, &from);
-        self.runs.lock().unwrap().release = Some(from);
+        let mut runs = self.runs.lock().unwrap();
+        runs.change(from);
+        runs.before = None;
+        drop(runs);
         self.end();
         Ok(RolledBack::default())
     }
@@ -268,8 +327,11 @@ impl Upgrade for Change {
             return Health::default();
         };
         let since_resume = resumed.elapsed();
+        let events = since_resume.as_millis() as u64 * RATE / 1_000;
+        let errors = events * self.nature.errs / 100;
         Health {
-            events: since_resume.as_millis() as u64,
+            events: events - errors,
+            errors,
             parked: u64::from(self.nature.parks && since_resume > Duration::from_millis(100)),
             since_resume,
             ..Health::default()

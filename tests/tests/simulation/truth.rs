@@ -2,7 +2,7 @@
 //! every release that begins to run, and the promises that are looked at while it goes on. What can only be judged at the end
 //! is in [`crate::judge`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -26,8 +26,13 @@ struct Inner {
     broken: Vec<String>,
     lease: Duration,
     nodes: Vec<Seen>,
-    /// The names of the nodes that a recorded plan names.
-    planned: Vec<String>,
+    /// The nodes that recorded plans name, by the vsn that they lead to.
+    planned: BTreeMap<String, Vec<String>>,
+    /// In lockstep, the nodes of each wave, and how many of them each batch has.
+    waves: Vec<Vec<String>>,
+    batches: Vec<Vec<usize>>,
+    /// In lockstep, the nodes whose batch was once let through to resume.
+    let_through: BTreeSet<String>,
 }
 
 /// What is known of one node.
@@ -37,6 +42,8 @@ struct Seen {
     probation: BTreeMap<String, Instant>,
     /// When it last heard anything.
     heard: Option<Instant>,
+    /// By rollout: the highest epoch that it has written down in this life.
+    epochs: BTreeMap<String, u64>,
 }
 
 impl Truth {
@@ -48,7 +55,10 @@ impl Truth {
             broken: Vec::new(),
             lease,
             nodes: vec![Seen::default(); nodes],
-            planned: Vec::new(),
+            planned: BTreeMap::new(),
+            waves: Vec::new(),
+            batches: Vec::new(),
+            let_through: BTreeSet::new(),
         })))
     }
 
@@ -78,14 +88,13 @@ impl Truth {
     /// A release begins to run on a node.
     pub fn runs(&self, node: usize, release: &Release) {
         let vsn = release.vsn.as_str();
-        let named = match vsn {
-            "1" => release.modules == bundles().from.modules,
-            "2" => {
-                let planned = self.inner().planned.contains(&format!("n{node}"));
-                planned && release.modules == bundles().to.modules
-            }
-            _ => false,
-        };
+        let number: usize = vsn.parse().unwrap_or_default();
+        let is_whole = bundles()
+            .releases
+            .get(number - 1)
+            .is_some_and(|known| known.modules == release.modules);
+        let planned = self.inner().planned.get(vsn).cloned().unwrap_or_default();
+        let named = is_whole && (vsn == "1" || planned.contains(&format!("n{node}")));
         self.note(format!("n{node} runs {vsn}"));
         if !named {
             self.broken(format!("n{node} runs {vsn}, which no rollout named there"));
@@ -99,7 +108,16 @@ impl Truth {
 
     /// A node's process is gone.
     pub fn died(&self, node: usize) {
-        self.inner().nodes[node].probation.clear();
+        let mut inner = self.inner();
+        let seen = &mut inner.nodes[node];
+        seen.probation.clear();
+        seen.epochs.clear();
+    }
+
+    /// The highest epoch of a rollout that a node has met for certain.
+    pub fn met(&self, node: usize, rollout: &str) -> u64 {
+        let inner = self.inner();
+        inner.nodes[node].epochs.get(rollout).copied().unwrap_or(0)
     }
 
     /// A node writes a line to its journal.
@@ -127,6 +145,25 @@ impl Truth {
                 text = format!("{text} {word}");
             }
         }
+        if kind == "claimed"
+            && let (Some(rollout), Some(epoch)) =
+                (entry["rollout"].as_str(), entry["order"]["epoch"].as_u64())
+        {
+            let mut inner = self.inner();
+            let met = inner.nodes[node]
+                .epochs
+                .entry(rollout.to_owned())
+                .or_default();
+            *met = epoch.max(*met);
+        }
+        let name = format!("n{node}");
+        let alone = {
+            let inner = self.inner();
+            !inner.batches.is_empty() && !inner.let_through.contains(&name)
+        };
+        if kind == "resumed" && alone {
+            self.broken(format!("{name} resumes before the others of its batch can"));
+        }
         let early = self.inner().take_in(node, &kind, &key, text);
         if let Some(after) = early {
             self.broken(format!(
@@ -144,9 +181,16 @@ impl Truth {
         let mut inner = self.inner();
         for event in line["events"].as_array().into_iter().flatten() {
             if event["event"] == "planned" {
+                let to = event["to"].as_str().unwrap_or_default().to_owned();
                 let nodes = event["nodes"].as_array().into_iter().flatten();
                 let names = nodes.filter_map(|node| Some(node["name"].as_str()?.to_owned()));
-                inner.planned = names.collect();
+                inner.planned.insert(to, names.collect());
+                inner.waves = serde_json::from_value(event["waves"].clone()).unwrap();
+                inner.batches =
+                    serde_json::from_value(event["batches"].clone()).unwrap_or_default();
+            }
+            if event["event"] == "batch" && event["barrier"] == "resume" {
+                inner.let_through(event);
             }
             inner.note(format!("fact {event}"));
         }
@@ -193,6 +237,23 @@ impl Inner {
     fn note(&mut self, text: String) {
         let at = self.start.elapsed().as_millis();
         self.trace.push(format!("{at:>8} {text}"));
+    }
+
+    /// A batch may resume.
+    fn let_through(&mut self, event: &Value) {
+        let index = |name: &str| event[name].as_u64().unwrap_or_default() as usize - 1;
+        let (wave, batch) = (index("wave"), index("batch"));
+        match (self.waves.get(wave), self.batches.get(wave)) {
+            (Some(nodes), Some(sizes)) => {
+                let before: usize = sizes[..batch].iter().sum();
+                let batch = nodes.iter().skip(before).take(sizes[batch]);
+                self.let_through.extend(batch.cloned());
+            }
+            // A wave of nodes that are tried again.
+            _ => self
+                .let_through
+                .extend(self.planned.values().flatten().cloned()),
+        }
     }
 
     /// Gives how long after resume a lease ran out, when that was too early.

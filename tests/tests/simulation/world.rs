@@ -3,25 +3,27 @@
 //! milliseconds, and all of it runs on one thread.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use midflight_controller::engine::control::Verb;
+use midflight_controller::engine::control::{Answer, Verb};
 use midflight_controller::engine::view::View;
 use midflight_controller::engine::words::{Outcome, RolloutState};
 use midflight_controller::transport::{Target, Transport as _};
 use midflight_proto::agent::v1 as pb;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bundles::bundles;
 use crate::chance::Chance;
-use crate::controller::{self, Controller, Wire};
+use crate::controller::{self, Controller, Which};
 use crate::judge;
 use crate::net::{Death, Net};
 use crate::node::{Common, Node};
 use crate::scenario::{Fault, Scenario};
 use crate::truth::Truth;
+use crate::wire::Wire;
 
 /// From when on disks do not fail any more.
 const CALM: Duration = Duration::from_secs(60);
@@ -64,9 +66,11 @@ pub fn run(seed: u64) -> Outcomes {
         .unwrap();
     note_panics();
     RUNNING.set(true);
-    let mut outcomes = runtime.block_on(simulate(Scenario::of(seed)));
+    let simulated = AssertUnwindSafe(|| runtime.block_on(simulate(Scenario::of(seed))));
+    let simulated = catch_unwind(simulated);
     drop(runtime);
     RUNNING.set(false);
+    let mut outcomes = simulated.unwrap_or_else(|_| panic!("seed {seed}: {:#?}", PANICS.take()));
     outcomes.broken.extend(PANICS.take());
     outcomes
 }
@@ -93,14 +97,22 @@ async fn simulate(scenario: Scenario) -> Outcomes {
     }
     let chance = Chance::new(seed, 2);
     let net = common.net.clone();
-    let controller = Controller::new(
-        net.clone(),
-        truth.clone(),
-        policy.clone(),
-        count,
-        chance,
-        scenario.disks.1,
-    );
+    let controller = |which, chance| {
+        Controller::new(
+            which,
+            net.clone(),
+            truth.clone(),
+            policy.clone(),
+            (count, scenario.batches),
+            chance,
+            scenario.disks.1,
+        )
+    };
+    let rival = scenario.rival.map(|(at, takes)| {
+        let chance = Chance::new(seed, 5);
+        (at, controller(Which::Rival(takes), chance))
+    });
+    let controller = controller(Which::First, chance);
     let looking = truth.clone();
     tokio::spawn(async move {
         loop {
@@ -111,9 +123,10 @@ async fn simulate(scenario: Scenario) -> Outcomes {
     let world = World {
         scenario: Arc::new(scenario),
         truth,
-        net,
+        net: common.net,
         nodes,
         controller,
+        rival,
     };
     world.go().await
 }
@@ -124,6 +137,8 @@ struct World {
     net: Net,
     nodes: Vec<Arc<Node>>,
     controller: Arc<Controller>,
+    /// A second rollout, and when it begins.
+    rival: Option<(Duration, Arc<Controller>)>,
 }
 
 impl World {
@@ -135,7 +150,7 @@ impl World {
                 fault,
                 self.net.clone(),
                 self.nodes.clone(),
-                self.controller.clone(),
+                self.controllers().cloned().collect(),
                 self.truth.clone(),
             );
             faults.spawn(async move {
@@ -143,39 +158,53 @@ impl World {
                 work.await;
             });
         }
-        let running = self.start(None);
+        let late = self.scenario.gray.unwrap_or_default();
+        (0..self.nodes.len()).for_each(|node| self.net.slow(node, late));
+        let running = begin(&self.controller, None);
+        let rival = self.rival.clone().map(|(at, rival)| {
+            tokio::spawn(async move {
+                sleep(at).await;
+                rival.run(None).await;
+            })
+        });
         while faults.join_next().await.is_some() {}
         if !self.scenario.is_calm() {
             sleep_until(start + CALM).await;
             self.nodes.iter().for_each(|node| node.disk.calm());
-            self.controller.disk.calm();
+            (0..self.nodes.len()).for_each(|node| self.net.slow(node, 0));
+            self.controllers()
+                .for_each(|controller| controller.disk.calm());
             sleep(Duration::from_secs(20)).await;
         }
         self.truth.note("everything has healed".to_owned());
-        self.end(running).await;
-        if self.scenario.regret && self.view().await.state == RolloutState::Succeeded {
-            let running = self.start(Some(Verb::Rollback));
-            self.end(running).await;
+        if self.rival.is_some() {
+            // The first may find nothing but what the second has brought.
+            self.controller.lose_patience();
+        }
+        self.end(&self.controller, running).await;
+        if self.scenario.regret && view(&self.controller).await.state == RolloutState::Succeeded {
+            let running = begin(&self.controller, Some(Verb::Rollback));
+            self.end(&self.controller, running).await;
+        }
+        if let (Some(running), Some((_, controller))) = (rival, &self.rival) {
+            controller.be_alone();
+            self.end(controller, running).await;
         }
         self.compare().await
     }
 
-    fn start(&self, request: Option<Verb>) -> tokio::task::JoinHandle<()> {
-        let controller = self.controller.clone();
-        tokio::spawn(async move { controller.run(request).await })
+    fn controllers(&self) -> impl Iterator<Item = &Arc<Controller>> {
+        let rival = self.rival.iter().map(|(_, controller)| controller);
+        std::iter::once(&self.controller).chain(rival)
     }
 
-    async fn view(&self) -> View {
-        View::of(&self.controller.events().await)
-    }
-
-    /// Until the rollout is over; a person decides what waits for one.
-    async fn end(&self, running: tokio::task::JoinHandle<()>) {
+    /// Until a rollout is over; a person decides what waits for one.
+    async fn end(&self, controller: &Arc<Controller>, running: JoinHandle<()>) {
         let healed = Instant::now();
         let mut words = self.scenario.last_words.iter();
         while !running.is_finished() && !self.truth.is_broken() {
             if healed.elapsed() > STUCK {
-                let view = self.view().await;
+                let view = view(controller).await;
                 self.truth.broken(format!(
                     "the rollout is stuck: {}, {}",
                     view.state, view.reason
@@ -184,9 +213,11 @@ impl World {
                 return;
             }
             sleep(Duration::from_secs(10)).await;
-            if self.view().await.state == RolloutState::Paused {
+            if view(controller).await.state == RolloutState::Paused {
                 let verb = words.next().cloned().unwrap_or(Verb::Abort { keep: false });
-                self.controller.ask(verb).await;
+                if let Some(Answer::Refused(_)) = controller.ask(verb).await {
+                    controller.ask(Verb::Resume).await;
+                }
             }
         }
     }
@@ -195,6 +226,7 @@ impl World {
     async fn ask_all(&self) -> Vec<pb::DescribeResponse> {
         let wire = Wire {
             net: self.net.clone(),
+            truth: self.truth.clone(),
             process: self.truth.process(),
         };
         let mut told = Vec::new();
@@ -223,11 +255,18 @@ impl World {
         let policy = &self.scenario.policy;
         // Nodes that were lost have seen the end of their lease, and have tried to go back.
         sleep(policy.probation.lease.get() * 2 + Duration::from_secs(400)).await;
-        let events = self.controller.events().await;
-        let view = View::of(&events);
         let told = self.ask_all().await;
-        let mut broken = judge::report(&view, &told);
-        broken.extend(judge::events(&events, policy, &self.controller.done()));
+        let (mut broken, mut views) = (Vec::new(), Vec::new());
+        for controller in self.controllers() {
+            let events = controller.events().await;
+            views.push(View::of(&events));
+            broken.extend(judge::events(&events, policy, &controller.done()));
+        }
+        if self.scenario.errs.is_some_and(|errs| errs > 0) {
+            broken.extend(judge::bad_code(&self.controller.events().await));
+        }
+        broken.extend(judge::report(&views[0], views.get(1), &told));
+        let view = &views[0];
         // What is permanent is what a restart boots.
         for node in &self.nodes {
             node.crash(Death::Power);
@@ -257,11 +296,20 @@ impl World {
         let all = confirmed == self.nodes.len() as u64;
         if self.scenario.is_calm()
             && !self.scenario.regret
+            && self.rival.is_none()
             && (view.state != RolloutState::Succeeded || !all)
         {
             broken.push(format!(
                 "nothing went wrong, and {confirmed} nodes are confirmed: {}, {}",
                 view.state, view.reason
+            ));
+        }
+        let last = &views[views.len() - 1];
+        let takes_over = self.scenario.rival.is_some_and(|(_, takes)| takes);
+        if self.scenario.is_calm() && takes_over && last.state != RolloutState::Succeeded {
+            broken.push(format!(
+                "nothing went wrong, and the second rollout is {}: {}",
+                last.state, last.reason
             ));
         }
         broken
@@ -282,7 +330,7 @@ async fn apply(
     fault: Fault,
     net: Net,
     nodes: Vec<Arc<Node>>,
-    controller: Arc<Controller>,
+    controllers: Vec<Arc<Controller>>,
     truth: Truth,
 ) {
     truth.note(format!("{fault:?}"));
@@ -304,9 +352,25 @@ async fn apply(
             net.slow(node, 0);
         }
         Fault::Crash(node, death, time) => nodes[node].clone().restart(death, time).await,
-        Fault::Kill(death, down) => controller.kill(death, down),
-        Fault::Usurp(after) => controller.usurp(after),
+        Fault::Kill(death, down) => controllers.iter().for_each(|of| of.kill(death, down)),
+        Fault::Usurp(after) => controllers.iter().for_each(|of| of.usurp(after)),
         Fault::SetWall(node, skew) => nodes[node].clock.set_wall(skew),
-        Fault::Ask(verb) => drop(controller.ask(verb).await),
+        Fault::Ask(verb) => {
+            for controller in controllers {
+                // Of the first that listens.
+                if controller.ask(verb.clone()).await.is_some() {
+                    break;
+                }
+            }
+        }
     }
+}
+
+fn begin(controller: &Arc<Controller>, request: Option<Verb>) -> JoinHandle<()> {
+    let controller = controller.clone();
+    tokio::spawn(async move { controller.run(request).await })
+}
+
+async fn view(controller: &Controller) -> View {
+    View::of(&controller.events().await)
 }

@@ -128,7 +128,7 @@ impl Rollout {
             Verb::Resume => self.resume(request.because("resumed")),
             Verb::Promote { .. } => {
                 if self.state.paused {
-                    self.say_state(RolloutState::Running, request.because("promoted"));
+                    self.resume(request.because("promoted"));
                 }
                 if self.state.stage == Stage::Baking {
                     self.open_gate();
@@ -153,10 +153,8 @@ impl Rollout {
     fn resume(&mut self, reason: String) {
         self.say_state(RolloutState::Running, reason);
         // A gate that was not passed is looked at again, over a new window when the old one's beginning is not known here.
-        let passed =
-            matches!(self.state.verdict, Some(Verdict::Pass)) || self.state.accepted.is_some();
         match self.state.stage {
-            Stage::Gating if passed => {}
+            Stage::Gating if self.state.is_decided() => {}
             Stage::Gating if self.measured => self.open_gate(),
             Stage::Gating | Stage::Baking if !self.measured => {
                 self.bake(self.state.nodes.probation as usize);

@@ -1,6 +1,7 @@
 //! The protocol of a rollout, model-checked: the engine's own step function against nodes that keep the agent's contract, over a
 //! network that loses answers and delivers old orders late, with controllers that die before and after their facts are durable,
-//! nodes that restart and leases that run out. Everything that can happen is tried, within small numbers.
+//! nodes that restart and leases that run out, free or in lockstep, with gates that trip or have too little data. Everything
+//! that can happen is tried, within small numbers.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -8,8 +9,10 @@ use std::hash::{Hash, Hasher};
 use stateright::{Checker, Model, Property};
 
 use super::*;
+use crate::engine::control::{Request, Verb};
 use crate::engine::event::{Health, Owner, Place, Planned, RollbackCounts};
 use crate::engine::gate::Verdict;
+use crate::engine::words::Barrier;
 
 /// What the controller has asked and not yet heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +23,7 @@ enum Ask {
     Finish(usize, u32),
     Rollback(usize, u32),
     Judge,
-    Bake,
+    Wait(Timer),
 }
 
 /// What a node answered, on its way back.
@@ -34,13 +37,27 @@ enum Reply {
     RolledBack,
     Untouched,
     Silence,
+    /// In lockstep, the node is through what was opened.
+    Reached,
+    /// A gate has too little data; or still has, after all the time that it may take.
+    Lacking(bool),
 }
+
+/// In the order in which they are opened.
+const BARRIERS: [Barrier; 4] = [
+    Barrier::Prepare,
+    Barrier::Suspend,
+    Barrier::Migrate,
+    Barrier::Resume,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Job {
     ask: Ask,
     /// The transaction is open on the node.
     open: bool,
+    /// In lockstep, how many barriers the node is through.
+    passed: usize,
     reply: Option<Reply>,
 }
 
@@ -63,6 +80,19 @@ struct Agent {
     on_new: bool,
     permanent_new: bool,
     resumes: u32,
+    /// The open transaction was told to resume, should nobody tell it anything else.
+    ready: bool,
+}
+
+impl Job {
+    fn new(ask: Ask) -> Self {
+        Self {
+            ask,
+            open: false,
+            passed: 0,
+            reply: None,
+        }
+    }
 }
 
 impl Agent {
@@ -72,6 +102,7 @@ impl Agent {
     }
 
     fn set(&mut self, attempt: u32, stand: Stand) {
+        self.ready &= stand == Stand::Open;
         self.attempts.retain(|(known, _)| *known != attempt);
         self.attempts.push((attempt, stand));
         self.attempts.sort_unstable();
@@ -147,6 +178,8 @@ struct World {
     /// Orders of dead processes that may still arrive, with their epoch.
     late: BTreeSet<(Ask, u64)>,
     cut: bool,
+    /// In lockstep, how many barriers are open.
+    opened: usize,
     over: bool,
     overran: bool,
     /// How often each kind of mishap may still happen.
@@ -161,6 +194,9 @@ struct Left {
     restarts: u8,
     trips: u8,
     aborts: u8,
+    lacks: u8,
+    late: u8,
+    pauses: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -173,8 +209,16 @@ enum Move {
     Lose(Job, bool),
     /// The answer arrives; and the process dies as soon as what follows is durable.
     Hear(Job, bool),
+    /// In lockstep, the node does what was opened last, short of resume.
+    Pass(Job),
     /// The gate trips.
     Trip(Job),
+    /// The gate has too little data, and no more time.
+    Lack(Job, bool),
+    /// A person pauses the rollout.
+    Pause,
+    /// A person takes what a gate could not say for a pass, or has it looked at again.
+    Decide(bool),
     Crash,
     Abort,
     /// A node restarts, or its lease runs out.
@@ -192,6 +236,7 @@ struct Protocol {
 
 impl Protocol {
     fn new(waves: &[usize], policy: &str, left: Left) -> Self {
+        let in_lockstep = policy.contains("lockstep");
         let policy = crate::policy::parse(policy, "policy.yaml").unwrap();
         let mut names = (0..).map(|node| format!("n{node}"));
         let waves: Vec<Vec<String>> = waves
@@ -207,6 +252,11 @@ impl Protocol {
         let planned = Planned {
             nodes: waves.iter().flatten().map(place).collect(),
             bakes_ms: vec![0; waves.len()],
+            // One batch a wave.
+            batches: match in_lockstep {
+                true => waves.iter().map(|nodes| vec![nodes.len() as u32]).collect(),
+                false => Vec::new(),
+            },
             waves,
             ..Planned::default()
         };
@@ -217,13 +267,17 @@ impl Protocol {
 
     /// One step; with `dies` the process ends when the facts are durable, and nothing of what follows is done.
     fn step(&self, world: &mut World, input: Input, dies: bool) {
-        let actions = world.process.0.step(0, input);
+        self.step_at(0, world, input, dies);
+    }
+
+    fn step_at(&self, now_ms: u64, world: &mut World, input: Input, dies: bool) {
+        let actions = world.process.0.step(now_ms, input);
         let mut asks = Vec::new();
         for action in actions {
             match action {
                 Action::Record(fact) => {
                     let Rollout { names, policy, .. } = &self.base;
-                    world.journal.fold(0, &fact, names, policy);
+                    world.journal.fold(now_ms, &fact, names, policy);
                 }
                 Action::Upgrade {
                     node,
@@ -231,7 +285,8 @@ impl Protocol {
                     again,
                 } => {
                     let budget = &world.process.0.state;
-                    world.overran |= !again && budget.nodes.upgrading > budget.budget.in_flight();
+                    let free = !again && !budget.lockstep;
+                    world.overran |= free && budget.nodes.upgrading > budget.budget.in_flight();
                     asks.push(Ask::Upgrade(node, attempt, again));
                 }
                 Action::Inquire(node) => asks.push(Ask::Inquire(node)),
@@ -245,8 +300,13 @@ impl Protocol {
                     asks.push(Ask::Rollback(node, world.process.0.attempt(node)));
                 }
                 Action::Judge => asks.push(Ask::Judge),
-                Action::Wait(Timer::Bake, _) => asks.push(Ask::Bake),
-                Action::CancelUpgrades => world.cut = true,
+                Action::Wait(timer, _) => asks.push(Ask::Wait(timer)),
+                Action::CancelUpgrades | Action::CancelBatch => world.cut = true,
+                Action::Open(barrier) => {
+                    world.cut = false;
+                    let at = BARRIERS.iter().position(|open| *open == barrier);
+                    world.opened = at.map_or(0, |at| at + 1);
+                }
                 Action::End(_) => world.over = true,
                 _ => {}
             }
@@ -254,17 +314,19 @@ impl Protocol {
         if dies {
             self.crash(world);
         } else {
-            world.jobs.extend(asks.into_iter().map(|ask| Job {
-                ask,
-                open: false,
-                reply: None,
-            }));
+            world.jobs.extend(asks.into_iter().map(Job::new));
         }
     }
 
     /// The process dies, and another goes on from the journal.
     fn crash(&self, world: &mut World) {
         let epoch = world.journal.epoch;
+        for job in &world.jobs {
+            let last = job.passed + 1 == BARRIERS.len() && world.opened == BARRIERS.len();
+            if let (Ask::Upgrade(node, ..), true) = (job.ask, last) {
+                world.agents[node].ready = true;
+            }
+        }
         for job in std::mem::take(&mut world.jobs) {
             if matches!(
                 job.ask,
@@ -277,7 +339,7 @@ impl Protocol {
         if world.over {
             return;
         }
-        world.cut = false;
+        (world.cut, world.opened) = (false, 0);
         let mut next = self.base.clone();
         let owned = Fact::Owned {
             owner: Owner::default(),
@@ -287,6 +349,17 @@ impl Protocol {
         next.state = world.journal.clone();
         world.process = Process(next);
         self.step(world, Input::Recover(None), false);
+    }
+
+    /// Whether a node of a batch has to wait for the others before it may resume.
+    fn waits(&self, world: &World, job: &Job) -> bool {
+        let Ask::Upgrade(node, attempt, _) = job.ask else {
+            return false;
+        };
+        let stand = world.agents[node].stand(attempt);
+        let under_way = matches!(stand, None | Some(Stand::Open));
+        let before_resume = job.passed + 1 < BARRIERS.len() || world.opened < BARRIERS.len();
+        self.base.state.lockstep && under_way && before_resume && !world.cut
     }
 
     /// What a node does when an order reaches it, and what it answers; `None` when it has to wait.
@@ -351,7 +424,7 @@ impl Protocol {
                 Reply::Confirmed
             }
             Ask::Rollback(_, attempt) => agent.back(attempt),
-            Ask::Judge | Ask::Bake => Reply::Probation,
+            Ask::Judge | Ask::Wait(_) => Reply::Probation,
         })
     }
 
@@ -383,7 +456,9 @@ impl Protocol {
                     Reply::Cancelled => Upgraded::Untouched(cause(CANCELLED)),
                     Reply::RolledBack => Upgraded::RolledBack(cause("MF0524")),
                     Reply::Silence => Upgraded::Unknown(cause("MF0521")),
-                    Reply::Failed | Reply::Untouched => Upgraded::Untouched(cause("MF0301")),
+                    Reply::Failed | Reply::Untouched | Reply::Reached | Reply::Lacking(_) => {
+                        Upgraded::Untouched(cause("MF0301"))
+                    }
                 },
             ),
             Ask::Inquire(node) => Input::Told(node, standing()),
@@ -403,13 +478,23 @@ impl Protocol {
             Ask::Judge => Input::Judged(Judged {
                 verdict: match reply {
                     Reply::Failed => Verdict::Trip(vec!["1 trap".to_owned()]),
+                    Reply::Lacking(_) => Verdict::Inconclusive(vec!["no event".to_owned()]),
                     _ => Verdict::Pass,
                 },
                 health: Health::default(),
                 lost: Vec::new(),
             }),
-            Ask::Bake => Input::Elapsed(Timer::Bake),
+            Ask::Wait(timer) => Input::Elapsed(timer),
         }
+    }
+}
+
+/// A person's request.
+fn asked(verb: Verb) -> Request {
+    Request {
+        verb,
+        who: "eve".to_owned(),
+        reason: String::new(),
     }
 }
 
@@ -426,6 +511,7 @@ impl Model for Protocol {
             agents: vec![Agent::default(); nodes],
             late: BTreeSet::new(),
             cut: false,
+            opened: 0,
             over: false,
             overran: false,
             left: self.left,
@@ -444,23 +530,38 @@ impl Model for Protocol {
                 }
                 continue;
             }
-            moves.push(Move::Do(*job, true));
+            if self.waits(world, job) {
+                if job.passed < world.opened {
+                    moves.push(Move::Pass(*job));
+                }
+            } else if job.ask != Ask::Wait(Timer::Barrier) || left.late > 0 {
+                moves.push(Move::Do(*job, true));
+            }
             match job.ask {
-                Ask::Bake => {}
-                Ask::Judge if left.trips > 0 => moves.push(Move::Trip(*job)),
-                Ask::Judge => {}
+                Ask::Wait(_) => {}
+                Ask::Judge => {
+                    if left.trips > 0 {
+                        moves.push(Move::Trip(*job));
+                    }
+                    if left.lacks > 0 {
+                        moves.extend([false, true].map(|late| Move::Lack(*job, late)));
+                    }
+                }
                 ask => {
                     if let Ask::Upgrade(node, attempt, _) = ask {
                         if left.failures > 0 {
                             moves.push(Move::Do(*job, false));
                         }
                         let is_new = world.agents[node].stand(attempt).is_none();
-                        if !job.open && is_new && !world.cut && left.crashes > 0 {
+                        let free = !self.base.state.lockstep;
+                        if free && !job.open && is_new && !world.cut && left.crashes > 0 {
                             moves.push(Move::Open(*job));
                         }
                     }
                     if left.losses > 0 {
-                        moves.push(Move::Lose(*job, true));
+                        if !self.waits(world, job) {
+                            moves.push(Move::Lose(*job, true));
+                        }
                         moves.push(Move::Lose(*job, false));
                     }
                 }
@@ -472,6 +573,12 @@ impl Model for Protocol {
         if left.aborts > 0 && !world.over {
             moves.push(Move::Abort);
         }
+        if left.pauses > 0 && !world.process.0.state.paused && !world.over {
+            moves.push(Move::Pause);
+        }
+        if world.process.0.state.paused && !world.over {
+            moves.extend([Move::Decide(true), Move::Decide(false)]);
+        }
         for (node, agent) in world.agents.iter().enumerate() {
             let in_probation = agent.on_new && !agent.permanent_new;
             if left.restarts > 0 && in_probation && !world.over {
@@ -481,7 +588,9 @@ impl Model for Protocol {
                 |job: &Job| matches!(job.ask, Ask::Upgrade(of, ..) if of == node) && job.open;
             if agent.open_attempt().is_some() && !world.jobs.iter().any(driven) {
                 moves.push(Move::Orphan(node, false));
-                moves.push(Move::Orphan(node, true));
+                if agent.ready {
+                    moves.push(Move::Orphan(node, true));
+                }
             }
         }
         moves.extend(world.late.iter().copied().map(Move::Late));
@@ -501,12 +610,34 @@ impl Model for Protocol {
                     agent.back(attempt - 1);
                 }
                 agent.set(attempt, Stand::Open);
+                agent.ready = true;
                 world.jobs.remove(&job);
                 world.jobs.insert(Job { open: true, ..job });
+            }
+            Move::Pass(job) => {
+                let Ask::Upgrade(node, attempt, _) = job.ask else {
+                    return None;
+                };
+                let epoch = world.journal.epoch;
+                let agent = &mut world.agents[node];
+                agent.epoch = agent.epoch.max(epoch);
+                if !job.open && attempt > 1 {
+                    agent.back(attempt - 1);
+                }
+                agent.set(attempt, Stand::Open);
+                agent.ready = false;
+                world.jobs.remove(&job);
+                world.jobs.insert(Job {
+                    open: true,
+                    passed: job.passed + 1,
+                    reply: Some(Reply::Reached),
+                    ..job
+                });
             }
             Move::Do(job, good) => {
                 let reply = self.reach(&mut world, job, good)?;
                 world.left.failures -= u8::from(!good);
+                world.left.late -= u8::from(job.ask == Ask::Wait(Timer::Barrier));
                 world.jobs.remove(&job);
                 let reply = Some(reply);
                 world.jobs.insert(Job { reply, ..job });
@@ -530,11 +661,39 @@ impl Model for Protocol {
                 let reply = Some(Reply::Failed);
                 world.jobs.insert(Job { reply, ..job });
             }
+            Move::Lack(job, late) => {
+                world.left.lacks -= 1;
+                world.jobs.remove(&job);
+                let reply = Some(Reply::Lacking(late));
+                world.jobs.insert(Job { reply, ..job });
+            }
             Move::Hear(job, dies) => {
                 world.jobs.remove(&job);
                 world.left.crashes -= u8::from(dies);
-                let input = Self::input(job.ask, job.reply?);
-                self.step(&mut world, input, dies);
+                let (reply, mut now_ms) = (job.reply?, 0);
+                let mut input = Self::input(job.ask, reply);
+                if let (Ask::Upgrade(node, ..), Reply::Reached) = (job.ask, reply) {
+                    input = Input::Reached(node, BARRIERS[job.passed - 1]);
+                    world.jobs.insert(Job { reply: None, ..job });
+                }
+                if reply == Reply::Lacking(true) {
+                    now_ms =
+                        u64::try_from(self.base.policy.timeouts.gate.get().as_millis()).ok()?;
+                }
+                self.step_at(now_ms, &mut world, input, dies);
+            }
+            Move::Pause => {
+                world.left.pauses -= 1;
+                self.step(&mut world, Input::Control(asked(Verb::Pause)), false);
+            }
+            Move::Decide(takes) => {
+                let verb = match takes {
+                    true => Verb::Promote {
+                        accept_inconclusive: Some("it is late".to_owned()),
+                    },
+                    false => Verb::Resume,
+                };
+                self.step(&mut world, Input::Control(asked(verb)), false);
             }
             Move::Crash => {
                 world.left.crashes -= 1;
@@ -542,12 +701,8 @@ impl Model for Protocol {
             }
             Move::Abort => {
                 world.left.aborts -= 1;
-                let request = crate::engine::control::Request {
-                    verb: crate::engine::control::Verb::Abort { keep: false },
-                    who: "eve".to_owned(),
-                    reason: String::new(),
-                };
-                self.step(&mut world, Input::Control(request), false);
+                let verb = Verb::Abort { keep: false };
+                self.step(&mut world, Input::Control(asked(verb)), false);
             }
             Move::Restart(node) => {
                 world.left.restarts -= 1;
@@ -569,12 +724,7 @@ impl Model for Protocol {
                 };
                 // The node lets through orders of the highest epoch that it has met.
                 if world.agents[node].epoch <= epoch {
-                    let job = Job {
-                        ask,
-                        open: false,
-                        reply: None,
-                    };
-                    self.reach(&mut world, job, true);
+                    self.reach(&mut world, Job::new(ask), true);
                     world.agents[node].epoch = epoch;
                 }
             }
@@ -616,6 +766,50 @@ impl Model for Protocol {
                 "no more are in flight than the rule allows",
                 |_, world: &World| !world.overran,
             ),
+            Property::always(
+                "in lockstep nobody resumes before all can",
+                |_, world: &World| {
+                    let early = |barrier| {
+                        !matches!(barrier, Barrier::Resume | Barrier::Done | Barrier::Aborted)
+                    };
+                    let under_way = world.journal.batch.filter(|batch| early(batch.barrier));
+                    let nodes = under_way.map(|batch| world.journal.batch_nodes(batch.index));
+                    nodes
+                        .into_iter()
+                        .flatten()
+                        .all(|node| !world.agents[node].on_new)
+                },
+            ),
+            Property::always(
+                "no wave is confirmed but by its gate or by a person",
+                |_, world: &World| {
+                    let State {
+                        stage,
+                        verdict,
+                        accepted,
+                        ..
+                    } = &world.journal;
+                    *stage != Stage::Confirming
+                        || *verdict == Some(Verdict::Pass)
+                        || accepted.is_some()
+                },
+            ),
+            Property::always("no rollout stands still", |protocol: &Self, world| {
+                let mut moves = Vec::new();
+                protocol.actions(world, &mut moves);
+                let goes_on = |next: &Move| {
+                    matches!(
+                        next,
+                        Move::Do(..)
+                            | Move::Hear(..)
+                            | Move::Pass(_)
+                            | Move::Decide(_)
+                            | Move::Orphan(..)
+                    )
+                };
+                let mut moves = moves.into_iter().filter(goes_on);
+                world.over || moves.any(|next| protocol.next_state(world, next).is_some())
+            }),
             Property::always("the report is the truth", |_, world: &World| {
                 let is_true = |(agent, node): (&Agent, Node)| match node {
                     Node::Settled(Outcome::Confirmed) | Node::Finishing => {
@@ -642,7 +836,7 @@ impl Model for Protocol {
     }
 }
 
-/// Checks everything that can happen, and that no rollout stands still before its end.
+/// Checks everything that can happen.
 fn check(waves: &[usize], policy: &str, left: Left) {
     let protocol = Protocol::new(waves, policy, left);
     let checker = protocol.checker().threads(2).spawn_bfs().join();
@@ -660,6 +854,9 @@ const NONE: Left = Left {
     restarts: 0,
     trips: 1,
     aborts: 1,
+    lacks: 0,
+    late: 0,
+    pauses: 0,
 };
 
 #[test]
@@ -687,4 +884,27 @@ fn three_nodes_in_two_waves_keep_the_promises() {
         ..NONE
     };
     check(&[1, 2], "failure_budget: {min_sample: 1}\n", left);
+}
+
+#[test]
+fn a_gate_without_enough_data_waits_for_a_person_who_may_pause_though_the_controller_dies() {
+    let left = Left {
+        crashes: 1,
+        lacks: 2,
+        pauses: 1,
+        ..NONE
+    };
+    check(&[1, 1], "failure_budget: {min_sample: 1}\n", left);
+}
+
+#[test]
+fn batches_in_lockstep_keep_the_promises_though_nodes_are_late_and_the_controller_dies() {
+    let left = Left {
+        crashes: 1,
+        losses: 1,
+        late: 1,
+        ..NONE
+    };
+    let policy = "mode: lockstep\nfailure_budget: {max: 1, min_sample: 1}\n";
+    check(&[2], policy, left);
 }

@@ -118,6 +118,7 @@ impl Nodes {
     pub(super) fn changed(&self) -> Vec<(usize, bool)> {
         let changed = |state: Node| match state {
             Node::Probation | Node::Confirmed | Node::Finishing => Some(true),
+            Node::Settled(Outcome::Unknown) if mutant!(rollback_forgets_unknown) => None,
             Node::Settled(Outcome::Unknown | Outcome::Superseded | Outcome::Unrecognised) => {
                 Some(false)
             }

@@ -3,7 +3,6 @@
 //! so that no phase runs twice.
 
 use crate::engine::control::Request;
-use crate::engine::gate::Verdict;
 use crate::engine::moves::Action;
 use crate::engine::rollout::Rollout;
 use crate::engine::rollout::nodes::Node;
@@ -60,12 +59,7 @@ impl Rollout {
     /// The beginning of the gate's window went with the process that had read it: a bake that was cut begins again.
     fn recover_bake(&mut self) {
         let bakes = matches!(self.state.stage, Stage::Baking | Stage::Gating);
-        let decided = self.state.stage == Stage::Gating
-            && match self.state.verdict {
-                Some(Verdict::Pass | Verdict::Trip(_)) => true,
-                Some(Verdict::Inconclusive(_)) => self.state.accepted.is_some(),
-                None => false,
-            };
+        let decided = self.state.stage == Stage::Gating && self.state.is_decided();
         if bakes && !decided && !self.state.paused && self.state.nodes.probation > 0 {
             self.bake(self.state.nodes.probation as usize);
         }

@@ -198,6 +198,15 @@ impl State {
         }
     }
 
+    /// Whether the gate of the wave needs no other look.
+    pub(super) fn is_decided(&self) -> bool {
+        match self.verdict {
+            Some(Verdict::Pass | Verdict::Trip(_)) => true,
+            Some(Verdict::Inconclusive(_)) => self.accepted.is_some(),
+            None => false,
+        }
+    }
+
     fn move_all(&mut self, from: Node, to: Node) {
         for node in self.nodes.all(|node| node == from) {
             self.nodes.set(node, to);
@@ -280,6 +289,7 @@ impl State {
             Outcome::AlreadyCurrent | Outcome::Prepared | Outcome::Confirmed => true,
             _ => false,
         };
+        let is_good = is_good || mutant!(unreachable_counts_as_ok) && outcome == Outcome::Unknown;
         match was {
             Node::Upgrading if is_good => self.budget.healthy(),
             Node::Upgrading if counts && outcome != Outcome::Superseded => {

@@ -559,6 +559,29 @@ fn a_promotion_skips_the_rest_of_a_bake_and_never_a_tripped_gate() {
     );
 }
 
+/// The simulation's seed 1372: nobody looked at the gate any more, and the rollout stood still.
+#[test]
+fn a_promotion_in_a_pause_has_the_gate_looked_at_that_the_process_before_left_undecided() {
+    for accept_inconclusive in [None, Some("it is late".to_owned())] {
+        let mut r = rollout(&[1]);
+        step(&mut r, Input::Start);
+        step(&mut r, resumed(0));
+        assert_eq!(step(&mut r, baked()), ["judge"]);
+        ask(&mut r, Verb::Pause);
+        let mut next = rollout(&[1]);
+        next.state = r.state.clone();
+        assert_eq!(step(&mut next, Input::Recover(None)), ["inquire 0"]);
+        let promoted = ask(
+            &mut next,
+            Verb::Promote {
+                accept_inconclusive,
+            },
+        );
+        assert_eq!(promoted, ["running", "bake 5s", "judge"]);
+        assert_eq!(step(&mut next, passed()), ["confirm 0"]);
+    }
+}
+
 #[test]
 fn a_rollout_that_succeeded_can_be_rolled_back_until_its_policy_says_no() {
     let mut r = rollout_with(&[1], &paused_with("rollback_until: 7d\n"));

@@ -245,7 +245,8 @@ impl Rollout {
         let passed = match &self.state.verdict {
             Some(Verdict::Pass) => true,
             Some(Verdict::Inconclusive(_)) => self.state.accepted.is_some(),
-            Some(Verdict::Trip(_)) | None => false,
+            Some(Verdict::Trip(_)) => mutant!(gate_verdict_ignored),
+            None => false,
         };
         if passed {
             self.confirm_wave();
@@ -358,6 +359,7 @@ impl Rollout {
             return Some(self.state.budget.explain());
         }
         match (&self.state.verdict, self.state.stage) {
+            (Some(Verdict::Trip(_)), _) if mutant!(gate_verdict_ignored) => None,
             (Some(Verdict::Trip(reasons)), Stage::Gating) => {
                 let (wave, reasons) = (self.state.wave + 1, reasons.join("; "));
                 Some(format!("the gate of wave {wave} tripped: {reasons}"))
