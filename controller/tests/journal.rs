@@ -164,7 +164,7 @@ fn cuts(old: &[u8], new: &[u8], n: usize) -> Vec<Vec<u8>> {
         return vec![new.to_vec()];
     }
     let middle = changed[(n * 37) % changed.len()];
-    let some = |sector: usize| (sector * 7 + n) % 3 == 0;
+    let some = |sector: usize| (sector * 7 + n).is_multiple_of(3);
     vec![
         old.to_vec(),
         between(old, new, |sector| sector < middle),

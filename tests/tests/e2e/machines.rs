@@ -311,10 +311,10 @@ impl WallClock {
 /// The time of the last line of a node's log.
 fn logged(fleet: &Fleet) -> String {
     let log = fleet.nodes[0].log();
-    let time = log
+    let mut time = log
         .lines()
         .filter_map(|line| line.split_whitespace().next());
-    time.last().unwrap_or_default().to_owned()
+    time.next_back().unwrap_or_default().to_owned()
 }
 
 #[test]

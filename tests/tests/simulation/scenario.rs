@@ -65,7 +65,9 @@ impl Scenario {
         let calm = chance.percent(20);
         let count = 2 + chance.index(9);
         let mut nodes = natures(&mut chance, count, calm);
-        let errs = (seed % 6 == 0).then(|| *Chance::new(seed, 6).one(&[0, 50]));
+        let errs = seed
+            .is_multiple_of(6)
+            .then(|| *Chance::new(seed, 6).one(&[0, 50]));
         for (nature, _) in &mut nodes {
             nature.errs = errs.unwrap_or_default();
         }
