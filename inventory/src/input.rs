@@ -24,6 +24,9 @@ pub struct Named {
     pub file: PathBuf,
     /// The line, from 1.
     pub line: u32,
+    /// Arguments for `ssh`, such as `-F FILE`, as the variable `ansible_ssh_common_args` has them: what has blanks stands in
+    /// quotes.
+    pub arguments: Option<String>,
 }
 
 impl Input {

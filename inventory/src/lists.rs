@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::ansible::address::{self, Wrong};
 use crate::builder::{Builder, Names};
@@ -15,6 +16,8 @@ use crate::input::Named;
 use crate::native;
 use crate::nodeset;
 use crate::place::{Pos, Source, Spot};
+use crate::value::Value;
+use crate::vars::{Var, Vars};
 
 /// Whether a file that could be Ansible's INI is a list: it has a node set, and neither sections nor variables.
 pub(crate) fn is_list(text: &str) -> bool {
@@ -59,7 +62,15 @@ pub(crate) fn read_names(builder: &mut Builder, names: &[Named]) -> Result<(), E
                 index
             }
         };
-        List::new(builder, index).name(named.line, 0, &named.name)?;
+        let mut list = List::new(builder, index);
+        list.vars = named.arguments.as_ref().and_then(|arguments| {
+            Vars::new(vec![Var {
+                name: "ansible_ssh_common_args".into(),
+                value: Value::Text(arguments.clone()),
+                spot: list.spot(named.line, 0),
+            }])
+        });
+        list.name(named.line, 0, &named.name)?;
     }
     Ok(())
 }
@@ -68,6 +79,7 @@ struct List<'b> {
     builder: &'b mut Builder,
     source: u32,
     ungrouped: u32,
+    vars: Option<Arc<Vars>>,
 }
 
 impl<'b> List<'b> {
@@ -78,6 +90,7 @@ impl<'b> List<'b> {
             builder,
             source,
             ungrouped,
+            vars: None,
         }
     }
 
@@ -128,7 +141,7 @@ impl<'b> List<'b> {
 
     fn list(&mut self, names: Names, spot: Spot) -> Result<(), Error> {
         self.builder
-            .listed(Some(self.ungrouped), names, spot, None, None)
+            .listed(Some(self.ungrouped), names, spot, self.vars.clone(), None)
     }
 
     fn bad_name(&self, line: u32, offset: usize, name: &str, reason: &'static str) -> Error {

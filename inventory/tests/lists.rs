@@ -74,6 +74,7 @@ fn sources_of_every_kind_make_one_inventory() {
         name: name.to_owned(),
         file: config.clone(),
         line,
+        arguments: (name == "bastion").then(|| "-F '/my own/config'".to_owned()),
     };
     let inventory = read(&[
         Input::Path(native),
@@ -88,6 +89,15 @@ fn sources_of_every_kind_make_one_inventory() {
         .host("db1")
         .and_then(|host| host.ssh()?.user.clone());
     assert_eq!(user.as_deref(), Some("root"));
+    let arguments = |name: &str| {
+        inventory
+            .host(name)
+            .and_then(|host| Some(&host.ssh()?.common_args))
+    };
+    assert_eq!(
+        arguments("bastion").expect("over SSH"),
+        &["-F", "/my own/config"]
+    );
     let members = |group: &str| hosts_of(&inventory, group);
     assert_eq!(
         (members("ungrouped"), members("web")),
@@ -125,6 +135,7 @@ fn what_is_wrong_in_a_list_is_shown_with_its_line() {
         name: "two words".to_owned(),
         file: folder.file("config", "Host a\nHost \"two words\"\n"),
         line: 2,
+        arguments: None,
     };
     let error = Inventory::read(&[Input::Names(vec![named])]).expect_err("refused");
     assert!(

@@ -96,10 +96,18 @@ fn input(argument: &Path) -> Result<Input, Error> {
         (_, Some(below)) => Account::current().home.join(below),
         (file, None) => PathBuf::from(file),
     };
+    // SSH reads its usual file without being told.
+    let arguments = (argument.as_os_str() != "ssh_config=").then(|| {
+        let file = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
+        format!("-F '{}'", file.to_string_lossy().replace('\'', "'\\''"))
+    });
     let aliases = midflight_ssh::config::aliases(&file)?;
-    let named = aliases
-        .into_iter()
-        .map(|Alias { name, file, line }| Named { name, file, line });
+    let named = aliases.into_iter().map(|Alias { name, file, line }| Named {
+        name,
+        file,
+        line,
+        arguments: arguments.clone(),
+    });
     Ok(Input::Names(named.collect()))
 }
 
@@ -296,5 +304,46 @@ impl NarrowArgs {
     #[must_use]
     pub fn apply(&self, pattern: &str) -> String {
         midflight_inventory::narrow(pattern, self.limit.as_deref(), &self.exclude)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_of_an_ssh_config_are_reached_as_that_file_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("it's mine");
+        std::fs::write(&file, "Host web1 web2 *.eu\n  User deploy\n").unwrap();
+        let args = InventoryArgs {
+            files: vec![
+                PathBuf::from(format!("ssh_config={}", file.display())),
+                "n[1-2]".into(),
+            ],
+        };
+        let inventory = args.load().unwrap();
+        let names: Vec<&str> = inventory.hosts().iter().map(|host| host.name()).collect();
+        assert_eq!(names, ["web1", "web2", "n1", "n2"]);
+        let arguments = |name: &str| {
+            inventory
+                .host(name)
+                .unwrap()
+                .ssh()
+                .unwrap()
+                .common_args
+                .clone()
+        };
+        assert_eq!(
+            arguments("web1"),
+            ["-F".to_owned(), file.display().to_string()]
+        );
+        assert!(arguments("n1").is_empty());
+
+        let missing = folder.path().join("missing");
+        let args = InventoryArgs {
+            files: vec![PathBuf::from(format!("ssh_config={}", missing.display()))],
+        };
+        assert_eq!(args.load().unwrap_err().code(), "MF0601");
     }
 }

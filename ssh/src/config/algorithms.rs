@@ -1,7 +1,7 @@
 //! Names of algorithms as OpenSSH has them, its defaults, and the `+`, `-` and `^` forms of lists.
 //!
-//! The names are those of OpenSSH 9 and 10, whether or not this build can do them: a file that names one that only `ssh`
-//! can do is a good file. The connection picks from the list what it can do.
+//! The names are those of OpenSSH 9 and 10, the defaults those of 10.0, whether or not this build can do them: a file that
+//! names one that only `ssh` can do is a good file. The connection picks from the list what it can do.
 
 use crate::pattern::{self, Verdict};
 
@@ -51,11 +51,11 @@ pub(crate) const CIPHERS: Family = &List {
     query: "cipher",
     default: &[
         "chacha20-poly1305@openssh.com",
+        "aes128-gcm@openssh.com",
+        "aes256-gcm@openssh.com",
         "aes128-ctr",
         "aes192-ctr",
         "aes256-ctr",
-        "aes128-gcm@openssh.com",
-        "aes256-gcm@openssh.com",
     ],
     others: &["3des-cbc", "aes128-cbc", "aes192-cbc", "aes256-cbc"],
     patterns: false,
