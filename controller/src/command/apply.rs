@@ -61,7 +61,7 @@ pub async fn run(args: ApplyArgs, steering: Steering, format: Format) -> Result<
             return Ok(Exit::ABORTED);
         }
     };
-    leftovers::finish(&launch.path, &prepared).await?;
+    leftovers::finish(&*launch.journal, &launch.path, &prepared).await?;
     let (id, lock) = launch
         .record(&prepared, &args.plan.target.pattern())
         .await?;

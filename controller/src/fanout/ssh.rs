@@ -8,8 +8,7 @@ use clap::Args;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use midflight_inventory::Host;
-use midflight_ssh::config::Config;
-use midflight_ssh::{Client, Destination, Event, Exec, Exit, Options, Session};
+use midflight_ssh::{Client, Destination, Event, Exec, Exit, Session};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, mpsc};
 
@@ -17,6 +16,7 @@ use crate::error::{Error, chain};
 use crate::fanout::answer::{Failure, Stream};
 use crate::fanout::shell::{Ended, Heard, Input, Job, Shell};
 use crate::policy::Span;
+use crate::transport::{Target, ssh};
 
 /// Nodes at a time when nobody says otherwise.
 const FAN_OUT: u16 = 64;
@@ -52,27 +52,6 @@ impl SshArgs {
     }
 }
 
-/// What the inventory says of a host, as `ssh` would be told it. A host whose agent is reached without SSH is logged in to at
-/// its address all the same.
-#[must_use]
-pub fn destination(host: &Host) -> Destination {
-    let mut to = Destination::new(host.address());
-    if let Some(ssh) = host.ssh() {
-        to.user.clone_from(&ssh.user);
-        to.port = ssh.port;
-        to.identity_files.extend(ssh.identity_file.clone());
-        to.options.clone_from(&ssh.common_args);
-    }
-    to
-}
-
-/// A client with the files of this user. Passphrases of keys are asked for on the terminal.
-fn client() -> Result<Client, Error> {
-    let mut options = Options::new(Config::load(None)?);
-    options.ask_passphrase = Some(Arc::new(crate::signing::ask_passphrase));
-    Ok(Client::new(options))
-}
-
 /// Nodes behind SSH servers.
 pub struct Ssh {
     client: Client,
@@ -93,11 +72,11 @@ impl Ssh {
     /// [`Error::Ssh`]: what the files say that every connection needs.
     pub fn new(hosts: &[&Host], args: &SshArgs) -> Result<Self, Error> {
         let node = |host: &&Host| Node {
-            destination: destination(host),
+            destination: ssh::destination(&Target::from(*host)),
             kept: Mutex::default(),
         };
         Ok(Self {
-            client: client()?,
+            client: ssh::client()?,
             nodes: hosts.iter().map(node).collect(),
             patience: args.connect_timeout.get(),
             keep: false,

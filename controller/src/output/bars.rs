@@ -1,6 +1,8 @@
 //! Bars for a terminal: one a wave, made when the wave begins, and one for a rollback. The lines that logs would get are
 //! printed above them.
 
+use std::collections::HashSet;
+
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::engine::Reporter;
@@ -14,6 +16,8 @@ pub(super) struct Bars {
     all: MultiProgress,
     waves: Vec<ProgressBar>,
     rollback: Option<ProgressBar>,
+    /// Nodes that their wave's bar has counted: one that is put back by an abort comes to an end twice.
+    counted: HashSet<String>,
     said: Sayer,
 }
 
@@ -23,6 +27,7 @@ impl Bars {
             all: MultiProgress::new(),
             waves: Vec::new(),
             rollback: None,
+            counted: HashSet::new(),
             said: Sayer::default(),
         }
     }
@@ -86,7 +91,9 @@ impl Reporter for Bars {
                     _ => {
                         let wave = view.node(node).and_then(|node| node.wave).unwrap_or(0);
                         let bar = self.waves.get((wave as usize).wrapping_sub(1));
-                        if let Some(bar) = bar.filter(|_| ended) {
+                        if let Some(bar) = bar.filter(|_| ended)
+                            && self.counted.insert(node.clone())
+                        {
                             bar.inc(1);
                         }
                     }

@@ -106,7 +106,7 @@ impl Host {
             .wanted(submission)?
             .prepare(&self.launch.transport)
             .await?;
-        leftovers::finish(&self.launch.path, &prepared).await?;
+        leftovers::finish(&*self.launch.journal, &self.launch.path, &prepared).await?;
         let (id, lock) = self.launch.record(&prepared, &pattern).await?;
         tracing::info!(rollout = %id, who, pattern, "a rollout was submitted");
         let taken = self

@@ -111,12 +111,7 @@ impl Ssh {
     }
 
     async fn client(&self) -> Result<&Client, midflight_ssh::Error> {
-        let make = || async {
-            let mut options = Options::new(Config::load(None)?);
-            options.ask_passphrase = Some(Arc::new(|key: &Path| ask_passphrase(key)));
-            Ok(Client::new(options))
-        };
-        self.client.get_or_try_init(make).await
+        self.client.get_or_try_init(|| async { client() }).await
     }
 
     async fn dial(&self, target: &Target, timeout: Duration) -> Result<Arc<dyn Agent>, CallError> {
@@ -240,7 +235,19 @@ async fn is_it(agent: &dyn Agent, name: &str) -> Result<(), Not> {
     }
 }
 
-fn destination(target: &Target) -> Destination {
+/// A client with the files of this user. Passphrases of keys are asked for on the terminal.
+///
+/// # Errors
+/// What those files say.
+pub(crate) fn client() -> Result<Client, midflight_ssh::Error> {
+    let mut options = Options::new(Config::load(None)?);
+    options.ask_passphrase = Some(Arc::new(|key: &Path| ask_passphrase(key)));
+    Ok(Client::new(options))
+}
+
+/// What is known of a node, as `ssh` would be told it. One whose agent is reached without SSH is logged in to at its address all
+/// the same.
+pub(crate) fn destination(target: &Target) -> Destination {
     let ssh = target.ssh.as_deref().cloned().unwrap_or_default();
     Destination {
         host: target.address.clone(),

@@ -201,3 +201,62 @@ fn output_that_nobody_reads_does_not_hold_up_a_rollout() {
     assert_eq!(confirmed.count(), 400);
     assert!(out.trim_end().ends_with('}') && out.contains("\"event\":\"ended\""));
 }
+
+/// A node that is confirmed keeps its way back until its rollout ends, also from somebody whose journal does not know that rollout.
+#[test]
+fn a_confirmed_node_of_a_rollout_that_runs_elsewhere_is_not_finished_by_another_controller() {
+    let sim = Sim::start(17_406, 5, "");
+    sim.policy("waves: [1, {nodes: 100%, bake: 60s}]\nbake: 0s\ngates: [{traps: 0}]\n");
+    let mut first = Command::new(binary("midflight"))
+        .args([
+            "apply",
+            "patch-2.bundle",
+            "sim",
+            "--all",
+            "--output",
+            "json",
+        ])
+        .args([
+            "-i",
+            "fleet.yaml",
+            "--pki",
+            "pki",
+            "--policy",
+            "policy.yaml",
+        ])
+        .args(["--journal", "journal.db"])
+        .current_dir(sim.dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("midflight starts");
+    let stdout = BufReader::new(first.stdout.take().expect("stdout is a pipe"));
+    let mut events = stdout.lines().map(|line| -> Value {
+        serde_json::from_str(&line.expect("it is text")).expect("a line is JSON")
+    });
+    let confirmed = events
+        .find(|event| event["event"] == "node" && event["outcome"] == "confirmed")
+        .expect("the first wave is confirmed");
+    let node = confirmed["node"].as_str().expect("it has a name");
+    let rollout = confirmed["rollout"].as_str().expect("it has an id");
+    let second = ["apply", "patch-2.bundle", node, "--policy", "policy.yaml"];
+    let second = sim.midflight(&[&second[..], &["--journal", "other.db"]].concat());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.contains("MF0506") && said.contains(rollout), "{said}");
+    let back = sim.midflight(&[
+        "rollback",
+        rollout,
+        "--reason",
+        "a test",
+        "--journal",
+        "journal.db",
+    ]);
+    assert_eq!(back.status.code(), Some(3), "{back:?}");
+    assert_eq!(first.wait().expect("it ends").code(), Some(3));
+    let finished = sim.end();
+    assert!(
+        finished.iter().all(|event| event["text"] != "finished"),
+        "{finished:?}"
+    );
+}
