@@ -188,6 +188,12 @@ impl Sshd {
         );
         let at = |file: &str| folder.join(file).display().to_string();
         let mut text = lines.join("\n");
+        // What the user's own shell does at its start is none of the tests' business; sshd takes one SetEnv.
+        let home = format!("SetEnv HOME={}", folder.display());
+        match text.contains("SetEnv ") {
+            true => text = text.replace("SetEnv", &home),
+            false => text = text + "\n" + &home,
+        }
         text += &format!(
             "\nListenAddress {ip}\nPort {port}\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
