@@ -160,7 +160,7 @@ pub struct ListArgs {
     status: String,
     /// At most so many of each node.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    limit: u64,
+    rows: u64,
 }
 
 /// The most that an agent puts into one page.
@@ -265,7 +265,7 @@ fn read(state: String) -> Result<String, Error> {
 
 /// Pages are asked for until the limit is reached; a node that fails halfway is a node that failed.
 async fn list(args: ListArgs, format: Format) -> Result<Exit, Error> {
-    let (timeout_ms, limit) = (args.nodes.timeout.millis(), args.limit);
+    let (timeout_ms, limit) = (args.nodes.timeout.millis(), args.rows);
     let list = pb::SysList {
         module: args.module,
         vsn: args.vsn,
@@ -301,7 +301,7 @@ async fn list(args: ListArgs, format: Format) -> Result<Exit, Error> {
     for (node, answer) in answers.good() {
         if answer.next_cursor.is_some() {
             crate::command::tell(&format!(
-                "{node}: there are more; see --limit and the filters"
+                "{node}: there are more; see --rows and the filters"
             ));
         }
     }

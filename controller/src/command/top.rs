@@ -33,7 +33,7 @@ pub struct TopArgs {
     sort: Sort,
     /// Rows.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
-    limit: u32,
+    rows: u32,
     /// Only actors of this module.
     #[arg(
         long,
@@ -120,7 +120,7 @@ pub async fn run(args: TopArgs, format: Format) -> Result<Exit, Error> {
                 Ok(report) => print_json(&as_json(node, report)),
                 Err(_) => Ok(()),
             })?,
-            Format::Text => print(&text(&heard, args.sort, args.limit as usize))?,
+            Format::Text => print(&text(&heard, args.sort, args.rows as usize))?,
         }
         return Answers::from(heard).end(format);
     }
@@ -135,7 +135,7 @@ async fn hear(links: &[Arc<Link>], args: &TopArgs, sort: Sort) -> Heard {
         op: Some(Op::Top(pb::SysTop {
             by: sort.to_pb().into(),
             module: args.module.clone(),
-            limit: args.limit,
+            limit: args.rows,
             // At most a second.
             interval_ms: measured.as_millis() as u32,
         })),
@@ -173,7 +173,7 @@ async fn live(links: &[Arc<Link>], args: &TopArgs) -> Result<Exit, Error> {
                     },
                 },
                 answers = hear(links, args, sort), if heard.is_none() => {
-                    let rows = (args.limit as usize).min(screen.rows().saturating_sub(3));
+                    let rows = (args.rows as usize).min(screen.rows().saturating_sub(3));
                     screen.draw(&text(&answers, sort, rows)).map_err(failed)?;
                     heard = Some(());
                 }

@@ -38,7 +38,7 @@ fn sys_looks_at_actors_and_modules_and_changes_them() {
     assert_eq!(module["module"]["suspended"], 1_000);
     let list = json_of(
         &fleet,
-        &["list", "n1", "--status", "suspended", "--limit", "5000"],
+        &["list", "n1", "--status", "suspended", "--rows", "5000"],
     );
     assert_eq!(list["actors"].as_array().unwrap().len(), 1_000, "two pages");
     let done = sys(&fleet, &["list", "n1", "--module", "greeter"]);
@@ -226,7 +226,7 @@ fn top_once_shows_the_busiest_actors_and_a_viewer_may_look() {
     until("it waits", || {
         json_of(&fleet, &["status", "n1", "counter.5"])["status"]["mailbox"] == 1
     });
-    let mut args = vec!["top", "all_nodes", "--once", "--limit", "3"];
+    let mut args = vec!["top", "all_nodes", "--once", "--rows", "3"];
     args.extend(viewer);
     let done = fleet.ok(&args);
     let lines: Vec<&str> = done.out.lines().collect();
