@@ -250,6 +250,10 @@ fn messages_sent_while_suspended_wait_in_order_and_none_is_lost() {
         "sender",
         json!({"op": "cast", "to": "probe", "times": 500, "from": 1, "body": {}}),
     );
+    // Other actors go on meanwhile: one that were not suspended would have had its turn many times.
+    for _ in 0..500 {
+        ask(&node, "sender", json!({"op": "get"}));
+    }
     assert_eq!(node.status(&actor("probe"), SOON).unwrap().mailbox, 500);
     let (_probation, _) = suspended
         .load()
