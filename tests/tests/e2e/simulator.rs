@@ -74,6 +74,33 @@ impl Sim {
         self.midflight(&[&words[..], &["--journal", "journal.db"]].concat())
     }
 
+    /// A rollout that goes on by itself, whoever reads its events from the pipe.
+    fn applying(&self) -> Child {
+        Command::new(binary("midflight"))
+            .args([
+                "apply",
+                "patch-2.bundle",
+                "sim",
+                "--all",
+                "--output",
+                "json",
+            ])
+            .args([
+                "-i",
+                "fleet.yaml",
+                "--pki",
+                "pki",
+                "--policy",
+                "policy.yaml",
+            ])
+            .args(["--journal", "journal.db"])
+            .current_dir(self.dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("midflight starts")
+    }
+
     fn end(mut self) -> Vec<Value> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
@@ -155,28 +182,7 @@ fn what_the_scenario_makes_fail_fails_and_silent_nodes_are_unreachable() {
 fn output_that_nobody_reads_does_not_hold_up_a_rollout() {
     let sim = Sim::start(17_405, 400, "");
     sim.policy(POLICY);
-    let mut apply = Command::new(binary("midflight"))
-        .args([
-            "apply",
-            "patch-2.bundle",
-            "sim",
-            "--all",
-            "--output",
-            "json",
-        ])
-        .args([
-            "-i",
-            "fleet.yaml",
-            "--pki",
-            "pki",
-            "--policy",
-            "policy.yaml",
-        ])
-        .args(["--journal", "journal.db"])
-        .current_dir(sim.dir.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("midflight starts");
+    let mut apply = sim.applying();
     until("the rollout has succeeded", || {
         let told = Command::new(binary("midflight"))
             .args(["status", "--journal", "journal.db", "--output", "json"])
@@ -207,29 +213,7 @@ fn output_that_nobody_reads_does_not_hold_up_a_rollout() {
 fn a_confirmed_node_of_a_rollout_that_runs_elsewhere_is_not_finished_by_another_controller() {
     let sim = Sim::start(17_406, 5, "");
     sim.policy("waves: [1, {nodes: 100%, bake: 60s}]\nbake: 0s\ngates: [{traps: 0}]\n");
-    let mut first = Command::new(binary("midflight"))
-        .args([
-            "apply",
-            "patch-2.bundle",
-            "sim",
-            "--all",
-            "--output",
-            "json",
-        ])
-        .args([
-            "-i",
-            "fleet.yaml",
-            "--pki",
-            "pki",
-            "--policy",
-            "policy.yaml",
-        ])
-        .args(["--journal", "journal.db"])
-        .current_dir(sim.dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("midflight starts");
+    let mut first = sim.applying();
     let stdout = BufReader::new(first.stdout.take().expect("stdout is a pipe"));
     let mut events = stdout.lines().map(|line| -> Value {
         serde_json::from_str(&line.expect("it is text")).expect("a line is JSON")
