@@ -96,7 +96,6 @@ impl Sim {
             .args(["--journal", "journal.db"])
             .current_dir(self.dir.path())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .expect("midflight starts")
     }
@@ -184,6 +183,11 @@ fn output_that_nobody_reads_does_not_hold_up_a_rollout() {
     sim.policy(POLICY);
     let mut apply = sim.applying();
     until("the rollout has succeeded", || {
+        let ended = apply.try_wait().expect("it is a child");
+        assert!(
+            ended.is_none(),
+            "it has written everything, or failed: {ended:?}"
+        );
         let told = Command::new(binary("midflight"))
             .args(["status", "--journal", "journal.db", "--output", "json"])
             .current_dir(sim.dir.path())
@@ -191,10 +195,6 @@ fn output_that_nobody_reads_does_not_hold_up_a_rollout() {
             .expect("midflight runs");
         String::from_utf8_lossy(&told.stdout).contains("\"succeeded\"")
     });
-    assert!(
-        apply.try_wait().expect("it is a child").is_none(),
-        "it has not written everything"
-    );
     let mut out = String::new();
     let mut stdout = apply.stdout.take().expect("stdout is a pipe");
     std::io::Read::read_to_string(&mut stdout, &mut out).expect("it is text");

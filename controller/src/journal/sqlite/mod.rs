@@ -7,7 +7,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use midflight_patch::Digest;
@@ -99,7 +99,20 @@ fn connect(place: &Place) -> Result<Connection, Error> {
         connection.pragma_update(None, "synchronous", "full")?;
         Ok(connection)
     };
-    open().map_err(place.failed("open"))
+    let end = Instant::now() + BUSY;
+    loop {
+        match open() {
+            // Of two processes that switch a new file to WAL at the same time, SQLite lets none wait: it would be for ever.
+            Err(error) if is_busy(&error) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.map_err(place.failed("open")),
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 impl Journal for Sqlite {

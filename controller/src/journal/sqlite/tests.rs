@@ -136,6 +136,21 @@ async fn a_shell_reads_one_row_an_event() {
 }
 
 #[test]
+fn a_new_file_that_another_process_prepares_is_opened_when_that_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch("BEGIN IMMEDIATE; CREATE TABLE t (c)")
+        .unwrap();
+    let opening = std::thread::spawn(move || Sqlite::open(&path).map(drop));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!opening.is_finished());
+    other.execute_batch("COMMIT").unwrap();
+    opening.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_file_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
