@@ -15,7 +15,9 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::journal::Sqlite;
 use crate::launch::Launch;
+use crate::policy::Span;
 use crate::server::host::Host;
+use crate::server::late;
 use crate::server::service::Service;
 use crate::server::{Listen, SERVE_SOCKET, Server};
 
@@ -36,12 +38,23 @@ pub struct ServeArgs {
     /// Check the signatures of patches here too, before any node is asked.
     #[arg(long, value_name = "FILE", env = "MIDFLIGHT_ALLOWED_SIGNERS")]
     allowed_signers: Option<PathBuf>,
+    /// How often to look whether nodes that were away during a rollout answer again; see converge_until of the policy.
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = some_time)]
+    look_every: Span,
     #[command(flatten)]
     fleet: FleetArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
     journal: JournalArgs,
+}
+
+fn some_time(text: &str) -> Result<Span, String> {
+    let time: Span = text.parse().map_err(|error| format!("{error}"))?;
+    match time.millis() {
+        0 => Err("it must be longer than nothing".to_owned()),
+        _ => Ok(time),
+    }
 }
 
 pub async fn run(args: ServeArgs) -> Result<Exit, Error> {
@@ -80,6 +93,7 @@ pub async fn run(args: ServeArgs) -> Result<Exit, Error> {
     tokio::select! {
         _ = interrupts.recv() => {}
         _ = terminations.recv() => {}
+        () = late::keep_looking(&host, args.look_every.get()) => {}
     }
     tell("leaving the rollouts as they are; the next start goes on with them");
     host.stop().await;

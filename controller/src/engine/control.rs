@@ -32,6 +32,11 @@ pub enum Verb {
     Rollback,
     /// Try the nodes again that failed, were lost or could not be reached.
     RetryFailed,
+    /// Bring the release to nodes that were away, and answer again. A server asks this by itself.
+    Converge {
+        /// Their names; those that were not away are left alone.
+        nodes: Vec<String>,
+    },
     /// Start nothing new, let what is in flight come to its end, and leave the rollout to another process.
     Detach,
     /// Of a newer version.
@@ -50,6 +55,7 @@ impl Verb {
             Self::Abort { .. } => "abort",
             Self::Rollback => "rollback",
             Self::RetryFailed => "retry",
+            Self::Converge { .. } => "converge",
             Self::Detach => "detach",
             Self::Unrecognised => "unrecognised",
         }

@@ -175,4 +175,6 @@ pub struct Wave {
     pub batches: Vec<usize>,
     /// Nodes of the last wave that its gate compares it with. Empty: it is compared with its own nodes before the patch.
     pub control: Vec<usize>,
+    /// Its nodes were away when all others got the release: what becomes of them is no reason to put those back.
+    pub late: bool,
 }

@@ -1,7 +1,7 @@
 //! What a rollout looks like after some events: the fold that `status`, bars, lines, summaries, exit codes and a later
 //! rollback all read. It is built from events alone, so that a journal read back shows what was shown live.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::engine::control::Verb;
 use crate::engine::event::{
@@ -257,17 +257,29 @@ impl View {
                     node.asked.is_none() && node.outcome.is_retried()
                 };
                 let nodes: Vec<usize> = (0..self.nodes.len()).filter(failed).collect();
-                for node in &nodes {
-                    self.set(*node, Outcome::Pending);
-                    (self.nodes[*node].cause, self.nodes[*node].rollback) = (None, None);
-                }
-                let batched = self.waves.iter().any(|wave| !wave.batches.is_empty());
-                let batches = batched.then_some(nodes.len() as u32);
-                self.add_wave(nodes, batches.into_iter().collect());
-                self.summary = None;
+                let batches = vec![nodes.len() as u32];
+                self.try_again(nodes, batches);
+            }
+            Verb::Converge { nodes } => {
+                let away = |node: &usize| self.nodes[*node].outcome.is_away();
+                let nodes = nodes.iter().filter_map(|name| self.index.get(name));
+                let nodes: BTreeSet<usize> = nodes.copied().filter(away).collect();
+                let batches = vec![1; nodes.len()];
+                self.try_again(nodes.into_iter().collect(), batches);
             }
             _ => {}
         }
+    }
+
+    /// Makes a wave of nodes; `batches` when the others went in batches.
+    fn try_again(&mut self, nodes: Vec<usize>, batches: Vec<u32>) {
+        for node in &nodes {
+            self.set(*node, Outcome::Pending);
+            (self.nodes[*node].cause, self.nodes[*node].rollback) = (None, None);
+        }
+        let batched = self.waves.iter().any(|wave| !wave.batches.is_empty());
+        self.add_wave(nodes, if batched { batches } else { Vec::new() });
+        self.summary = None;
     }
 
     fn state(&mut self, state: RolloutState, reason: &str) {

@@ -146,6 +146,12 @@ impl Outcome {
 }
 
 impl Outcome {
+    /// Whether the node was away, and nobody knows of anything that speaks against the patch on it.
+    #[must_use]
+    pub fn is_away(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Unknown)
+    }
+
     /// Whether a retry takes the node up again, in a rollout that does not go back.
     #[must_use]
     pub fn is_retried(self) -> bool {

@@ -42,7 +42,7 @@ pub struct Head {
 
 impl Head {
     /// Of a rollout without events.
-    pub(super) fn new(rollout: RolloutId, started_ms: u64) -> Self {
+    pub(crate) fn new(rollout: RolloutId, started_ms: u64) -> Self {
         Self {
             rollout,
             name: String::new(),

@@ -192,7 +192,10 @@ impl Launch {
     }
 
     /// The policy of a plan. To go back needs little of it, so that a plan of a version that did not keep it will do.
-    async fn policy(&self, planned: &Planned, goes_back: bool) -> Result<Policy, Error> {
+    ///
+    /// # Errors
+    /// What the journal gives.
+    pub async fn policy(&self, planned: &Planned, goes_back: bool) -> Result<Policy, Error> {
         let kept = self.kept(&planned.policy).await;
         match kept {
             Ok(bytes) => policy::parse(&String::from_utf8_lossy(&bytes), "the journal"),

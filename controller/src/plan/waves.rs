@@ -210,6 +210,7 @@ impl<'a> Cut<'a> {
                     Vec::new()
                 },
                 control,
+                late: false,
             };
             waves.push((index, wave));
         }

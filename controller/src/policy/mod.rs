@@ -56,6 +56,8 @@ pub struct Policy {
     pub batch: Label,
     /// How long after its success a rollout can be rolled back. Default 7d.
     pub rollback_until: Span,
+    /// How long after its success a server still brings the release to nodes that were away. 0s: it does not. Default 7d.
+    pub converge_until: Span,
 }
 
 /// What a tripped gate or an exceeded budget leads to.
@@ -139,6 +141,7 @@ impl Default for Policy {
             mode: Mode::Free,
             batch: Label::zone(),
             rollback_until: Span::from_secs(7 * 86_400),
+            converge_until: Span::from_secs(7 * 86_400),
         }
     }
 }

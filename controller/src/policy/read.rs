@@ -177,6 +177,7 @@ on_down_failure: restore
 mode: lockstep
 batch: cell
 rollback_until: 3d
+converge_until: 0s
 ";
         let policy = parse(text, "p").unwrap();
         let sizes: Vec<_> = policy
@@ -207,6 +208,7 @@ rollback_until: 3d
             ),
             ("cell", "3d")
         );
+        assert_eq!(policy.converge_until, Span::from_secs(0));
         let rate = Measured {
             measure: Measure::ErrorRate,
             bound: Bound::More(50),
@@ -264,6 +266,7 @@ rollback_until: 3d
             "waves: [{nodes: 1, spread: 'a b'}]\n",
             "waves: [{nods: 1}]\n",
             "rollback_until: 31d\n",
+            "converge_until: soon\n",
             "on_down_failure: pray\n",
             "concurrency: 0\n",
             "waves: []\n",

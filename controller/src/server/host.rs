@@ -20,11 +20,15 @@ use crate::journal::{Head, Which};
 use crate::launch::wanted::{Wanted, check_count, check_patch};
 use crate::launch::{Launch, Take, Taken, leftovers};
 use crate::output::{Rendered, Silent};
-use crate::policy;
+use crate::policy::{self, Policy};
 use crate::server::lives::Live;
+use crate::transport::Target;
 
 /// How long rollouts may take to leave what they are doing when the server stops.
 const LEAVE: Duration = Duration::from_secs(10);
+
+/// Who asks for what nobody asked for.
+const WHO: &str = "midflight serve";
 
 /// What a client submits.
 pub struct Submission {
@@ -153,8 +157,19 @@ impl Host {
     }
 
     /// The inventory, for patterns that clients send: they are not to have files of this machine read.
-    fn inventory(&self) -> Result<Inventory, Error> {
+    ///
+    /// # Errors
+    /// What the files give.
+    pub fn inventory(&self) -> Result<Inventory, Error> {
         Ok(self.inventory.load()?.without_lists())
+    }
+
+    /// How long to wait for nodes, and how many at a time, outside of rollouts.
+    ///
+    /// # Errors
+    /// What the file gives.
+    pub fn policy(&self) -> Result<Policy, Error> {
+        self.policy.load(Some(&self.inventory()?))
     }
 
     /// What runs on nodes.
@@ -163,8 +178,7 @@ impl Host {
     /// What inventory and pattern give.
     pub async fn nodes(&self, pattern: &str) -> Result<Rendered, Error> {
         let inventory = self.inventory()?;
-        let policy = self.policy.load(Some(&inventory))?;
-        nodes::look(&inventory, &policy, pattern, &self.launch.transport).await
+        nodes::look(&inventory, &self.policy()?, pattern, &self.launch.transport).await
     }
 
     /// Follows a request for a rollout that no process runs, by running it here.
@@ -203,6 +217,26 @@ impl Host {
         Ok(answered.await.unwrap_or_else(|_| ended()))
     }
 
+    /// Has nodes that were away follow a rollout that has succeeded.
+    ///
+    /// # Errors
+    /// [`Error::Owned`] when another process has taken it up, and what the journal gives.
+    pub async fn converge(&self, head: &Head, late: Vec<Target>) -> Result<(), Error> {
+        let nodes = late.iter().map(|target| target.name.clone()).collect();
+        let take = Take {
+            request: Some(Request {
+                verb: Verb::Converge { nodes },
+                who: WHO.to_owned(),
+                reason: "answering again".to_owned(),
+            }),
+            moved: late,
+            ..Take::default()
+        };
+        let taken = self.take(head, take).await?;
+        self.spawn(taken).await;
+        Ok(())
+    }
+
     async fn take(&self, head: &Head, take: Take) -> Result<Taken, Error> {
         let lock = self.launch.lock(&head.rollout, head.owner.clone())?;
         self.launch.take(&head.rollout, lock, None, take).await
@@ -231,7 +265,7 @@ impl Host {
         let leave = |live: Live| async move {
             let request = Request {
                 verb: Verb::Detach,
-                who: "midflight serve".to_owned(),
+                who: WHO.to_owned(),
                 reason: "the server stops".to_owned(),
             };
             live.ask(request).await

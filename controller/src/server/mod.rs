@@ -3,6 +3,7 @@
 //! of mode 0600 whose peer's user is checked; there is no other kind.
 
 pub mod host;
+pub mod late;
 pub mod lives;
 pub mod problem;
 pub mod service;

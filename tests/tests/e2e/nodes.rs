@@ -7,7 +7,7 @@ use std::{
 };
 
 use midflight_proto::agent::v1::{self as pb, Phase, StepStatus, UpgradeOpen, UpgradeState};
-use midflight_tests::{Done, Fleet, binary, until};
+use midflight_tests::{Done, Fleet, Value, binary, until};
 
 use crate::phases::{connect, key, open_as, patch, stage};
 
@@ -132,6 +132,33 @@ fn a_node_that_was_away_shows_as_drift_and_the_same_patch_again_brings_it_on() {
     assert_eq!(second.code, 0, "{}", second.text());
     fleet.ok(&drift);
     assert_eq!(fleet.vsns(2), ("2.0.0".into(), "2.0.0".into()));
+}
+
+#[test]
+fn releases_are_listed_with_their_states_and_one_that_is_needed_is_not_removed() {
+    let fleet = Fleet::start(2);
+    let done = fleet.apply(&fleet.patch_v2(), "[100%]");
+    assert_eq!(done.code, 0, "{}", done.text());
+    let listed = |more: &[&str]| {
+        let words = [&["releases", "all_nodes", "--output", "json"], more].concat();
+        let done = fleet.run(&words);
+        let node: Value = serde_json::from_str(done.out.lines().next().unwrap_or_default())
+            .unwrap_or_else(|_| panic!("{}", done.text()));
+        let release = |release: &Value| format!("{} {}", release["state"], release["vsn"]);
+        let releases = node["releases"].as_array();
+        let releases: Vec<String> = releases.into_iter().flatten().map(release).collect();
+        (done.code, releases)
+    };
+    let (permanent, old) = (r#""permanent" "2.0.0""#, r#""old" "1.0.0""#);
+    assert_eq!(listed(&[]), (0, vec![permanent.into(), old.into()]));
+    // What would boot is not removed; what nothing needs is, and then there is no way back.
+    assert_eq!(listed(&["--all", "--remove", "2.0.0"]), (7, vec![]));
+    let removed = listed(&["--all", "--remove", "1.0.0"]);
+    assert_eq!(removed, (0, vec![permanent.into()]));
+    assert_eq!(listed(&[]), (0, vec![permanent.into()]));
+    let back = fleet.run(&["rollback", &fleet.newest(), "--reason", "too late"]);
+    assert_eq!(back.code, 4, "{}", back.text());
+    assert_eq!(fleet.vsns(0), ("2.0.0".into(), "2.0.0".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

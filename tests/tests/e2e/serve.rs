@@ -15,6 +15,10 @@ struct Server {
 
 impl Server {
     fn start(fleet: &Fleet) -> Self {
+        Self::start_with(fleet, &[])
+    }
+
+    fn start_with(fleet: &Fleet, more: &[&str]) -> Self {
         if !fleet.path("pki/server.pem").exists() {
             fleet.ok(&[
                 "pki",
@@ -27,7 +31,7 @@ impl Server {
             ]);
         }
         let mut child = fleet.spawn_with(
-            &["serve", "--listen", "127.0.0.1:0"],
+            &[&["serve", "--listen", "127.0.0.1:0"], more].concat(),
             Stdio::null(),
             Stdio::piped(),
         );
@@ -149,6 +153,46 @@ fn a_server_runs_rollouts_for_operators_and_shows_them_to_viewers() {
     let back = fleet.run(&[&["rollback", &rollout][..], &at].concat());
     assert_eq!(back.code, 0, "{}", back.text());
     assert_eq!(fleet.vsns(1), ("1.0.0".into(), "1.0.0".into()));
+}
+
+#[test]
+fn a_node_that_was_away_follows_when_it_answers_again() {
+    let mut fleet = Fleet::start(3);
+    let patch = fleet.patch_v2();
+    std::fs::write(
+        fleet.path("policy.yaml"),
+        "waves: [1, 100%]\nbake: 0s\nfailure_budget: {unreachable: 1}\ntimeouts: {connect: 2s}\n",
+    )
+    .expect("a file can be written");
+    fleet.kill(2);
+    let server = Server::start_with(&fleet, &["--look-every", "500ms"]);
+    let at = ["--server", &server.address];
+    let done = fleet.run(&apply(&patch, &at));
+    assert_eq!(done.code, 7, "{}", done.text());
+    fleet.boot(2);
+    fleet.await_all();
+    let confirmed = ("2.0.0".to_owned(), "2.0.0".to_owned());
+    until("the node has followed", || fleet.vsns(2) == confirmed);
+    let rollout = newest(&fleet, &at).expect("there is one");
+    until("the rollout has ended", || {
+        let told = fleet.run(&["status", &rollout, "--server", &server.address]);
+        told.code == 0
+            && told
+                .out
+                .contains("1 of 1 node that were away have followed")
+    });
+    let words = ["watch", &rollout, "--from", "0", "--output", "json"];
+    let watched = fleet.ok(&[&words[..], &at].concat());
+    assert!(
+        watched.out.contains(r#""verb":"converge""#) && watched.out.contains("midflight serve"),
+        "{}",
+        watched.text()
+    );
+    // It belongs to the rollout, and goes back with the others.
+    let back = fleet.run(&[&["rollback", &rollout][..], &at].concat());
+    assert_eq!(back.code, 0, "{}", back.text());
+    assert_eq!(fleet.vsns(2), ("1.0.0".into(), "1.0.0".into()));
+    drop(server);
 }
 
 #[test]

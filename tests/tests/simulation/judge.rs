@@ -138,6 +138,8 @@ fn budget(events: &[Event], policy: &Policy, broken: &mut Vec<String>) {
     let (mut finished, mut failed, mut healthy) = (0u32, BTreeSet::new(), BTreeSet::new());
     let mut flying: BTreeSet<String> = BTreeSet::new();
     let (mut most, mut sampled, mut forward) = (0, false, true);
+    // Nodes that were away, whose failure counts for nobody else.
+    let mut late: BTreeSet<String> = BTreeSet::new();
     let sample = policy.failure_budget.min_sample;
     let (mut names, mut waves, mut batches) = (Vec::new(), Vec::<Vec<String>>::new(), Vec::new());
     // What nodes that are put back come to says nothing about the patch.
@@ -158,7 +160,7 @@ fn budget(events: &[Event], policy: &Policy, broken: &mut Vec<String>) {
                 request,
                 refused: None,
             } => {
-                match request.verb {
+                match &request.verb {
                     Verb::Abort { .. } => forward = false,
                     // A person has looked at what failed, and has it tried again.
                     Verb::RetryFailed => {
@@ -169,9 +171,25 @@ fn budget(events: &[Event], policy: &Policy, broken: &mut Vec<String>) {
                             batches.push(vec![again.len() as u32]);
                         }
                         outcomes.retain(|node, _| !again.contains(node));
+                        late.clear();
                         waves.push(again);
                         finished = finished.saturating_sub(failed.len() as u32);
                         failed.clear();
+                        forward = true;
+                    }
+                    Verb::Converge { nodes } => {
+                        let is_away = |node: &&String| {
+                            nodes.contains(node)
+                                && outcomes.get(*node).is_some_and(|is| is.is_away())
+                        };
+                        let again: Vec<String> = names.iter().filter(is_away).cloned().collect();
+                        if !batches.is_empty() {
+                            batches.push(vec![1; again.len()]);
+                        }
+                        outcomes.retain(|node, _| !again.contains(node));
+                        failed.retain(|node| !again.contains(node));
+                        late.extend(again.iter().cloned());
+                        waves.push(again);
                         forward = true;
                     }
                     _ => {}
@@ -264,11 +282,15 @@ fn budget(events: &[Event], policy: &Policy, broken: &mut Vec<String>) {
                     {
                         finished += u32::from(first);
                         healthy.remove(node);
-                        failed.insert(node.clone());
+                        if !late.contains(node) {
+                            failed.insert(node.clone());
+                        }
                     }
                     Outcome::InProbation if forward => {
                         finished += u32::from(first);
-                        failed.insert(node.clone());
+                        if !late.contains(node) {
+                            failed.insert(node.clone());
+                        }
                     }
                     _ => {}
                 }

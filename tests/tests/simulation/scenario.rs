@@ -27,6 +27,8 @@ pub struct Scenario {
     pub disks: (u64, u64),
     /// What a person does with a rollout that is paused in the end, one after the other.
     pub last_words: Vec<Verb>,
+    /// Nodes that were away follow a rollout that succeeded.
+    pub follow: bool,
     /// A rollout that succeeded is rolled back.
     pub regret: bool,
     /// Of a hundred events, so many end in an error on the new code of every node, which a gate compares with the old.
@@ -132,6 +134,7 @@ impl Scenario {
             faults,
             disks,
             last_words,
+            follow: Chance::new(seed, 8).percent(50),
             regret: chance.percent(15) && rival.is_none(),
             errs,
             gray,

@@ -182,6 +182,7 @@ impl World {
             self.controller.lose_patience();
         }
         self.end(&self.controller, running).await;
+        self.follow().await;
         if self.scenario.regret && view(&self.controller).await.state == RolloutState::Succeeded {
             let running = begin(&self.controller, Some(Verb::Rollback));
             self.end(&self.controller, running).await;
@@ -196,6 +197,19 @@ impl World {
     fn controllers(&self) -> impl Iterator<Item = &Arc<Controller>> {
         let rival = self.rival.iter().map(|(_, controller)| controller);
         std::iter::once(&self.controller).chain(rival)
+    }
+
+    /// What a server asks when nodes that were away answer again.
+    async fn follow(&self) {
+        let view = view(&self.controller).await;
+        let away = view.nodes.iter().filter(|node| node.outcome.is_away());
+        let nodes: Vec<String> = away.map(|node| node.name.clone()).collect();
+        let succeeded = view.state == RolloutState::Succeeded && !nodes.is_empty();
+        if self.scenario.follow && succeeded {
+            self.truth.note(format!("{nodes:?} are to follow"));
+            let running = begin(&self.controller, Some(Verb::Converge { nodes }));
+            self.end(&self.controller, running).await;
+        }
     }
 
     /// Until a rollout is over; a person decides what waits for one.

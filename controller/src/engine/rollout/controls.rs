@@ -56,6 +56,7 @@ impl Rollout {
             }
             Verb::Rollback => self.cannot_roll_back()?,
             Verb::RetryFailed => self.cannot_retry()?,
+            Verb::Converge { nodes } => self.cannot_converge(nodes)?,
             Verb::Detach if matches!(self.state.stage, Stage::Ended(_)) => format!("it is {state}"),
             Verb::Unrecognised => "this version does not know the verb".to_owned(),
             Verb::Pause | Verb::Abort { .. } | Verb::Detach => return None,
@@ -122,6 +123,24 @@ impl Rollout {
             .then(|| "no node failed, was lost or could not be reached".to_owned())
     }
 
+    fn cannot_converge(&self, nodes: &[String]) -> Option<String> {
+        let until = self.policy.converge_until;
+        let since = Duration::from_millis(self.now_ms.saturating_sub(self.state.ended_ms));
+        if self.state.stage != Stage::Ended(RolloutState::Succeeded) || self.state.prepare_only {
+            let state = self.state_word();
+            Some(format!(
+                "it is {state}, and only what a rollout has brought to the others is brought to nodes that were away"
+            ))
+        } else if since > until.get() {
+            Some(format!(
+                "it succeeded longer ago than the {until} in which its policy has nodes follow"
+            ))
+        } else {
+            let none = self.state.away(nodes, &self.names).is_empty();
+            none.then(|| "none of these nodes was away".to_owned())
+        }
+    }
+
     fn obey(&mut self, request: &Request, probation: Vec<usize>) {
         match &request.verb {
             Verb::Pause => self.say_state(RolloutState::Paused, request.because("paused")),
@@ -144,7 +163,8 @@ impl Rollout {
                 self.actions.extend(probation.into_iter().map(ask));
             }
             Verb::Rollback => self.roll_back(request.because("rolled back")),
-            Verb::RetryFailed => self.retry(request),
+            Verb::RetryFailed => self.retry(request, "tried again"),
+            Verb::Converge { .. } => self.retry(request, "brought up to the others"),
             // What follows, follows from the state.
             Verb::Detach | Verb::Unrecognised => {}
         }
@@ -163,11 +183,11 @@ impl Rollout {
         }
     }
 
-    /// The fact of the request has made a wave of the nodes that failed.
-    fn retry(&mut self, request: &Request) {
+    /// The fact of the request has made a wave of its nodes.
+    fn retry(&mut self, request: &Request, done: &str) {
         let wave = self.state.waves.len() - 1;
         let nodes = count(self.state.waves[wave].nodes.len() as u64, "node");
-        let reason = request.because(&format!("{nodes} tried again"));
+        let reason = request.because(&format!("{nodes} {done}"));
         if matches!(self.state.stage, Stage::Ended(_)) {
             self.say_state(RolloutState::Running, reason);
             self.enter_wave(wave);

@@ -220,6 +220,7 @@ impl Rollout {
             bake: Duration::ZERO,
             batches: Vec::new(),
             control: Vec::new(),
+            late: false,
         };
         self.state.waves.get(self.state.wave).unwrap_or(&NONE)
     }

@@ -24,6 +24,11 @@ impl Node {
     pub(super) fn is_retried(self) -> bool {
         matches!(self, Self::Settled(outcome) if outcome.is_retried())
     }
+
+    /// Whether the release is still to be brought to the node, when it answers.
+    pub(super) fn is_away(self) -> bool {
+        matches!(self, Self::Settled(outcome) if outcome.is_away())
+    }
 }
 
 /// All nodes of a rollout.

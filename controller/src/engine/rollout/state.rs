@@ -88,7 +88,7 @@ impl State {
             Fact::Control {
                 request,
                 refused: None,
-            } => self.control(request),
+            } => self.control(request, names),
             Fact::State { state, reason } => self.state(*state, reason, time_ms),
             Fact::Wave { wave, stage, .. } => self.wave(*wave, *stage, time_ms),
             Fact::Batch { batch, barrier, .. } => self.batch(*batch, *barrier),
@@ -133,6 +133,7 @@ impl State {
         let wave = |nodes| Wave {
             nodes: index(nodes),
             control: controls.next().map(&index).unwrap_or_default(),
+            late: false,
             bake: bakes.next().unwrap_or_default(),
             batches: batches
                 .next()
@@ -283,7 +284,10 @@ impl State {
 
     fn outcome(&mut self, node: usize, outcome: Outcome, cause: Option<&Cause>) {
         let was = self.nodes.get(node);
-        let counts = self.stage.is_forward() && cause.is_none_or(|cause| cause.code != CANCELLED);
+        let is_late = self.waves.get(self.wave).is_some_and(|wave| wave.late);
+        let counts = self.stage.is_forward()
+            && !is_late
+            && cause.is_none_or(|cause| cause.code != CANCELLED);
         let is_good = match outcome {
             Outcome::InProbation => cause.is_none(),
             Outcome::AlreadyCurrent | Outcome::Prepared | Outcome::Confirmed => true,
@@ -314,7 +318,7 @@ impl State {
         );
     }
 
-    fn control(&mut self, request: &Request) {
+    fn control(&mut self, request: &Request, names: &Names) {
         match &request.verb {
             Verb::Promote {
                 accept_inconclusive: Some(reason),
@@ -330,26 +334,14 @@ impl State {
             }
             Verb::RetryFailed => {
                 let nodes = self.nodes.all(Node::is_retried);
-                for node in &nodes {
-                    self.nodes.set(*node, Node::Pending);
-                    self.nodes.set_attempt(*node, self.nodes.attempt(*node) + 1);
-                    if self.nodes.blame(*node, false) {
-                        self.budget.retried();
-                    }
-                }
-                let bake = self.waves.last().map(|wave| wave.bake).unwrap_or_default();
-                let batches = if self.lockstep {
-                    vec![nodes.len()]
-                } else {
-                    Vec::new()
-                };
-                let control = Vec::new();
-                self.waves.push(Wave {
-                    nodes,
-                    bake,
-                    batches,
-                    control,
-                });
+                let batch = vec![nodes.len()];
+                self.add_wave(nodes, batch, false);
+            }
+            Verb::Converge { nodes } => {
+                let away = self.away(nodes, names);
+                // Nobody's failure is to put others back.
+                let batches = vec![1; away.len()];
+                self.add_wave(away, batches, true);
             }
             Verb::Detach => self.leaving = true,
             Verb::Pause
@@ -358,6 +350,36 @@ impl State {
             | Verb::Rollback
             | Verb::Unrecognised => {}
         }
+    }
+
+    /// A wave after those of the plan, of nodes that get another attempt.
+    fn add_wave(&mut self, nodes: Vec<usize>, batches: Vec<usize>, late: bool) {
+        for node in &nodes {
+            self.nodes.set(*node, Node::Pending);
+            self.nodes.set_attempt(*node, self.nodes.attempt(*node) + 1);
+            if self.nodes.blame(*node, false) {
+                self.budget.retried();
+            }
+        }
+        self.waves.push(Wave {
+            nodes,
+            bake: self.waves.last().map(|wave| wave.bake).unwrap_or_default(),
+            batches: if self.lockstep { batches } else { Vec::new() },
+            control: Vec::new(),
+            late,
+        });
+    }
+
+    /// Those of these nodes that were away, in the order of the plan.
+    pub(super) fn away(&self, wanted: &[String], names: &Names) -> Vec<usize> {
+        let mut nodes: Vec<usize> = wanted
+            .iter()
+            .filter_map(|name| names.index(name))
+            .filter(|node| self.nodes.get(*node).is_away())
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 }
 

@@ -412,7 +412,7 @@ impl Play<'_> {
                 continue;
             }
             if let Some((_, verb)) = asks.iter().find(|(at, _)| *at == step) {
-                let verb = match verb % 6 {
+                let verb = match verb % 7 {
                     0 => Verb::Pause,
                     1 => Verb::Promote {
                         accept_inconclusive: Some("night".into()),
@@ -420,7 +420,10 @@ impl Play<'_> {
                     2 => Verb::Abort { keep: false },
                     3 => Verb::Abort { keep: true },
                     4 => Verb::Rollback,
-                    _ => Verb::RetryFailed,
+                    5 => Verb::RetryFailed,
+                    _ => Verb::Converge {
+                        nodes: vec!["n1".into(), "n0".into()],
+                    },
                 };
                 self.step(Input::Control(Request {
                     verb,
@@ -694,6 +697,97 @@ fn failed_nodes_are_tried_again_with_the_next_attempt_as_a_wave_of_their_own() {
         ask(&mut r, Verb::RetryFailed),
         ["refused: no node failed, was lost or could not be reached"]
     );
+}
+
+/// A rollout over three nodes that succeeded without the last two, which were away.
+fn succeeded_without_two(policy: &Policy) -> Rollout {
+    let planned = plan(&[3]);
+    let planned = Planned {
+        waves: vec![vec!["n0".into()]],
+        ..planned
+    };
+    let mut r = rollout_of(planned, policy);
+    for node in ["n1", "n2"] {
+        let fact = Fact::Node {
+            node: node.into(),
+            outcome: Outcome::Unreachable,
+            pause_us: None,
+            steps: Vec::new(),
+            cause: Some(cause()),
+            rollback: None,
+        };
+        r.fold(0, &fact);
+    }
+    step(&mut r, Input::Start);
+    for input in [resumed(0), baked(), passed(), confirmed(0)] {
+        step(&mut r, input);
+    }
+    let words = step(&mut r, Input::Finished(0, Ok(())));
+    assert_eq!(words, ["succeeded", "end succeeded"]);
+    r
+}
+
+fn converge(nodes: &[&str]) -> Verb {
+    Verb::Converge {
+        nodes: nodes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn nodes_that_were_away_follow_and_are_put_back_with_the_others() {
+    let mut r = succeeded_without_two(&Policy::default());
+    let words = ask(&mut r, converge(&["n2", "n0", "n9"]));
+    assert_eq!(words, ["running", "upgrade 2 attempt 2 again false"]);
+    for input in [resumed(2), baked(), passed()] {
+        step(&mut r, input);
+    }
+    assert_eq!(step(&mut r, confirmed(2)), ["finish 2"]);
+    let words = step(&mut r, Input::Finished(2, Ok(())));
+    assert_eq!(words, ["succeeded", "end succeeded"]);
+    assert_eq!(r.state.reason, "1 of 1 node that were away have followed");
+    let refused = "refused: none of these nodes was away";
+    assert_eq!(ask(&mut r, converge(&["n2", "n0"])), [refused]);
+    let words = ask(&mut r, Verb::Rollback);
+    assert_eq!(words[3..], ["rollback 0", "rollback 2"]);
+    assert!(ask(&mut r, converge(&["n1"]))[0].contains("it is rolling back"));
+}
+
+#[test]
+fn a_node_that_was_away_and_does_not_pass_its_gate_goes_back_alone() {
+    let mut policy = Policy::default();
+    policy.timeouts.gate = crate::policy::Span::from_secs(0);
+    let inconclusive = judged(Verdict::Inconclusive(vec!["no event".into()]));
+    let tripped = judged(Verdict::Trip(vec!["traps".into()]));
+    for verdict in [inconclusive, tripped] {
+        let mut r = succeeded_without_two(&policy);
+        ask(&mut r, converge(&["n1", "n2"]));
+        // One says no, which is no failure that the budget counts.
+        step(&mut r, resumed(1));
+        step(&mut r, Input::Upgraded(2, Upgraded::Refused(cause())));
+        step(&mut r, baked());
+        assert_eq!(step(&mut r, verdict), ["rollback 1"]);
+        let words = step(&mut r, back(1));
+        assert_eq!(words, ["succeeded", "end succeeded"]);
+        assert_eq!(r.state.reason, "0 of 2 nodes that were away have followed");
+        let standing: Vec<Node> = r.state.nodes.iter().map(|(_, node)| node).collect();
+        let settled = [Outcome::Confirmed, Outcome::RolledBack, Outcome::Refused];
+        assert_eq!(standing, settled.map(Node::Settled));
+        let refused = "refused: none of these nodes was away";
+        assert_eq!(ask(&mut r, converge(&["n1", "n2"])), [refused]);
+    }
+}
+
+#[test]
+fn nodes_that_were_away_follow_for_as_long_as_the_policy_says() {
+    let mut policy = Policy::default();
+    policy.converge_until = crate::policy::Span::from_secs(60);
+    let mut r = succeeded_without_two(&policy);
+    r.now_ms += 61_000;
+    let words = ask(&mut r, converge(&["n1"]));
+    assert!(words[0].contains("longer ago than the 1m"), "{words:?}");
+    r.now_ms -= 2_000;
+    let words = ask(&mut r, converge(&["n1"]));
+    assert_eq!(words, ["running", "upgrade 1 attempt 2 again false"]);
 }
 
 #[test]

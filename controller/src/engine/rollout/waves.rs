@@ -219,10 +219,20 @@ impl Rollout {
         }
     }
 
+    /// Nodes that were away go back by themselves when their gate is not passed: all others have passed theirs.
+    fn give_up_late(&mut self) {
+        for node in self.state.nodes.all(|node| node == Node::Probation) {
+            self.put_back(node);
+        }
+    }
+
     /// A gate with too little data is looked at again for a while; then a person decides.
     fn hold(&mut self, reasons: &[String]) {
         let patience = self.policy.timeouts.gate.get();
         let waited = Duration::from_millis(self.now_ms.saturating_sub(self.state.since_ms));
+        if waited >= patience && self.wave().late {
+            return self.give_up_late();
+        }
         if waited >= patience {
             let wave = self.state.wave + 1;
             let reasons = reasons.join("; ");
@@ -243,6 +253,10 @@ impl Rollout {
             return true;
         }
         let passed = match &self.state.verdict {
+            Some(Verdict::Trip(_)) if self.wave().late => {
+                self.give_up_late();
+                return true;
+            }
             Some(Verdict::Pass) => true,
             Some(Verdict::Inconclusive(_)) => self.state.accepted.is_some(),
             Some(Verdict::Trip(_)) => mutant!(gate_verdict_ignored),
@@ -329,7 +343,15 @@ impl Rollout {
     pub(super) fn succeed(&mut self) -> bool {
         let over = self.state.nodes.idle();
         if over {
-            let reason = "every wave passed its gate and is confirmed".to_owned();
+            let wave = self.wave();
+            let reason = if wave.late {
+                let confirmed = Node::Settled(Outcome::Confirmed);
+                let those = self.state.nodes.those(&wave.nodes, confirmed).len();
+                let nodes = count(wave.nodes.len() as u64, "node");
+                format!("{those} of {nodes} that were away have followed")
+            } else {
+                "every wave passed its gate and is confirmed".to_owned()
+            };
             self.end(RolloutState::Succeeded, reason);
         }
         over
@@ -360,7 +382,7 @@ impl Rollout {
         }
         match (&self.state.verdict, self.state.stage) {
             (Some(Verdict::Trip(_)), _) if mutant!(gate_verdict_ignored) => None,
-            (Some(Verdict::Trip(reasons)), Stage::Gating) => {
+            (Some(Verdict::Trip(reasons)), Stage::Gating) if !self.wave().late => {
                 let (wave, reasons) = (self.state.wave + 1, reasons.join("; "));
                 Some(format!("the gate of wave {wave} tripped: {reasons}"))
             }
