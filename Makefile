@@ -4,7 +4,7 @@
 # make test-sim  the rollout in a simulated world: SEEDS=5000 of them, or SEED=17 and what happened in it
 # make build   the binaries that both use
 # make bench-fanout  what a rollout over 1,000 and 10,000 simulated nodes costs its controller
-# make bench-ssh  what SSH and inventories cost, beside OpenSSH, clush and Ansible; BENCH=ssh_true, ssh_warm or inventory_load for one
+# make bench-ssh  what SSH and inventories cost, beside OpenSSH, clush and Ansible; BENCH=ssh_true, ssh_warm, ssh_patch or inventory_load for one
 # make bench   what a call, a cast, an idle actor and an upgrade cost, one JSON object a line
 #
 # Each installs what it misses: on Debian by apt, as root or through sudo; elsewhere it says what to install.

@@ -354,7 +354,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
         crate::tls::server_config(tcp)?;
     }
     if let Some(unix) = &config.listen.unix {
-        unix.locals()?;
+        unix.peers.locals()?;
     }
     Verified::read(&config.boot, &trust(config), Machine.wall()).map(drop)
 }

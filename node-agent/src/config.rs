@@ -351,9 +351,9 @@ allowed_signers: allowed_signers
         let config = unix("{}").unwrap();
         let socket = config.listen.unix.unwrap();
         assert_eq!(socket.path, Path::new(DEFAULT_SOCKET));
-        assert!(!socket.locals().unwrap().has_others());
+        assert!(!socket.peers.locals().unwrap().has_others());
         let config = unix("{peers: {1: operator, '2': debugger, 3: viewer, 4: }}").unwrap();
-        let locals = config.listen.unix.unwrap().locals().unwrap();
+        let locals = config.listen.unix.unwrap().peers.locals().unwrap();
         let roles = [1, 2, 3, 4, 5].map(|uid| locals.peer(uid).role);
         let (viewer, none) = (Some(Role::Viewer), None);
         let (operator, debugger) = (Some(Role::Operator), Some(Role::Debugger));

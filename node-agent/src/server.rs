@@ -74,7 +74,7 @@ impl Server {
                 address: unix.path.display().to_string(),
                 source,
             };
-            let locals = unix.locals()?;
+            let locals = unix.peers.locals()?;
             let (listener, file) = listen::bind_unix(&unix.path, &locals).map_err(refused)?;
             sockets.push(file);
             let accept = listen::accept_unix(listener, locals, connections.clone());

@@ -42,6 +42,18 @@ impl Figures {
         self.0.iter().find(same).map(|figure| figure.value)
     }
 
+    /// Prints what is one subject's over what is another's, where both are Midflight.
+    pub fn ratio(&self, bench: &str, subject: &str, against: &str, n: u64) {
+        let value = |subject| self.value(bench, subject, n);
+        if let (Some(ours), Some(theirs)) = (value(subject), value(against)) {
+            let ratio = ours / theirs;
+            println!(
+                "{}",
+                json!({"bench": bench, "subject": subject, "n": n, "against": against, "ratio": ratio})
+            );
+        }
+    }
+
     /// Prints what is Midflight's over what is `subject`'s, for each bench and n that both have. Where there are several subjects to
     /// compare with, the line names which.
     pub fn ratios(&self, subjects: &[&str]) {

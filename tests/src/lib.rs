@@ -7,11 +7,13 @@ mod fleet;
 mod lines;
 pub mod openmetrics;
 pub mod process;
+mod simulator;
 mod sshd;
 
 pub use fleet::{Done, Fleet, NodeProcess, Start, binary};
 pub use lines::Client;
 pub use serde_json::{Value, json};
+pub use simulator::Simulator;
 pub use sshd::Sshd;
 
 use std::time::{Duration, Instant};

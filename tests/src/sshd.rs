@@ -33,12 +33,20 @@ impl Sshd {
     /// When it does not start.
     #[must_use]
     pub fn start(folder: &Path, addresses: u8, lines: &[&str]) -> Self {
-        assert!(addresses <= 16, "sshd takes 16 addresses at most");
-        let folder = folder.join("sshd");
-        fs::create_dir_all(&folder).expect("a folder can be made");
         let (process, net) = (std::process::id(), NETWORKS.fetch_add(1, Ordering::Relaxed));
         let at = |n| format!("127.{}.{net}.{n}", 220 + process % 30);
-        let addresses: Vec<String> = (1..=addresses).map(at).collect();
+        Self::start_at(folder, (1..=addresses).map(at).collect(), lines)
+    }
+
+    /// The same at these addresses.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_at(folder: &Path, addresses: Vec<String>, lines: &[&str]) -> Self {
+        assert!(addresses.len() <= 16, "sshd takes 16 addresses at most");
+        let folder = folder.join("sshd");
+        fs::create_dir_all(&folder).expect("a folder can be made");
         let port = TcpListener::bind((addresses[0].as_str(), 0))
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")

@@ -11,8 +11,11 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
-use super::{Fleet, MOST, Options, scenario::Scenario, serve};
-use crate::error::Error;
+use super::{Fleet, MOST, Options, Sockets, scenario::Scenario, serve};
+use crate::{
+    error::Error,
+    peers::{Listed, Peers},
+};
 
 /// How long connections may take to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -29,6 +32,12 @@ pub struct SimArgs {
     /// Where a controller finds inventory, certificates, signers and bundles; files of an earlier run are replaced
     #[arg(long, value_name = "DIR", default_value = "midflight-sim")]
     dir: PathBuf,
+    /// Each node also listens on a Unix socket in this folder, NODE.sock: for a controller that comes over SSH
+    #[arg(long, value_name = "DIR")]
+    sockets: Option<PathBuf>,
+    /// Who may use the sockets beside the own user and root, and as what: viewer, operator or debugger. Default: viewer
+    #[arg(long = "peer", value_name = "USER[:ROLE]", requires = "sockets")]
+    peers: Vec<Listed>,
     /// How nodes behave (YAML): latency, failures and stalls by zone. Default: all healthy
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -69,6 +78,13 @@ pub fn run(args: SimArgs) -> Result<(), Error> {
         nodes: args.nodes as usize,
         port: args.port,
         folder: args.dir,
+        sockets: match args.sockets {
+            Some(folder) => Some(Sockets {
+                locals: args.peers.into_iter().collect::<Peers>().locals()?,
+                folder: std::path::absolute(&folder).map_err(Error::io("find", &folder))?,
+            }),
+            None => None,
+        },
         scenario,
         release: args.release.zip(args.allowed_signers),
         vsns: args.vsns,
@@ -95,9 +111,14 @@ async fn simulate(options: &Options, events: Option<PathBuf>) -> Result<(), Erro
     let (start, before) = (Instant::now(), resident());
     let fleet = Arc::new(Fleet::boot(options)?);
     let (took, after) = (start.elapsed(), resident());
+    let tasks = TaskTracker::new();
+    // Dropped at the end, which removes the sockets.
+    let _sockets = match &options.sockets {
+        Some(sockets) => Some(serve::sockets(&fleet.nodes, sockets, &tasks)?),
+        None => None,
+    };
     let each = after.saturating_sub(before) / options.nodes as u64;
     tell(&fleet, options, took, each);
-    let tasks = TaskTracker::new();
     let nodes = fleet.clone();
     tokio::select! {
         never = serve::accept(listener, move |address| nodes.find(address), &tasks) => match never {},
@@ -137,6 +158,12 @@ fn tell(fleet: &Fleet, options: &Options, took: Duration, each: u64) {
         err,
         "midflight apply {bundle} sim -i {dir}/fleet.yaml --pki {dir}/pki --all"
     );
+    if options.sockets.is_some() {
+        let _ = writeln!(
+            err,
+            "midflight apply {bundle} sim -i {dir}/fleet-ssh.yaml --all"
+        );
+    }
 }
 
 /// Bytes of this process in memory; 0 where the system does not say.

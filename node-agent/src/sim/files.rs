@@ -1,5 +1,5 @@
 //! What a controller needs to reach a simulated fleet, written into a folder: a CA and an operator's certificate, the
-//! inventory, who may sign, and a signed release with patches for it. Certificates of nodes stay in memory. The folder is
+//! inventories, who may sign, and a signed release with patches for it. Certificates of nodes stay in memory. The folder is
 //! private to its owner, and of no use once the simulator has ended.
 
 use std::{
@@ -30,8 +30,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivatePkcs8KeyDer},
     sign::CertifiedKey,
 };
+use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
+use super::Sockets;
 use crate::error::Error;
 
 /// How long certificates are valid.
@@ -117,27 +119,41 @@ impl Folder {
         Ok(Arc::new(CertifiedKey::new(chain, key)))
     }
 
-    /// Writes `fleet.yaml`.
+    /// Writes `fleet.yaml`, and with sockets `fleet-ssh.yaml`: the same nodes, reached over SSH.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn inventory<'a>(
+    pub fn inventories<'a>(
         &self,
         port: u16,
         places: impl Iterator<Item = Place<'a>>,
-    ) -> Result<PathBuf, Error> {
-        let mut text = "groups:\n  sim:\n    hosts:\n".to_owned();
+        sockets: Option<&Sockets>,
+    ) -> Result<(), Error> {
+        const HOSTS: &str = "groups:\n  sim:\n    hosts:\n";
+        let mut tls = HOSTS.to_owned();
+        let mut ssh = format!("transport: ssh\n{HOSTS}");
         for Place {
             name,
             address,
             zone,
         } in places
         {
-            text.push_str(&format!(
+            tls.push_str(&format!(
                 "      {name}: {{address: {address}, port: {port}, zone: {zone}}}\n"
             ));
+            if let Some(sockets) = sockets {
+                // A text of JSON is one of YAML.
+                let socket = json!(sockets.path(name).to_string_lossy());
+                ssh.push_str(&format!(
+                    "      {name}: {{address: {address}, zone: {zone}, vars: {{midflight_socket: {socket}}}}}\n"
+                ));
+            }
         }
-        self.write("fleet.yaml", text.as_bytes())
+        self.write("fleet.yaml", tls.as_bytes())?;
+        if sockets.is_some() {
+            self.write("fleet-ssh.yaml", ssh.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Writes `signer` and `allowed_signers`, `release.bundle` of vsn 1, and for each further vsn up to `newest` a patch from

@@ -20,6 +20,7 @@ use std::{
     time::SystemTime,
 };
 
+use midflight_proto::peer::Locals;
 use rustls::ServerConfig;
 use serde_json::json;
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub port: u16,
     /// Where the files for controllers go.
     pub folder: PathBuf,
+    /// Where their Unix sockets are, if they have any.
+    pub sockets: Option<Sockets>,
     /// How nodes behave.
     pub scenario: Scenario,
     /// A release of one's own, and who may sign; otherwise both are made.
@@ -59,6 +62,20 @@ pub struct Options {
     pub vsns: u32,
     /// Bytes of the component in each patch.
     pub patch_bytes: usize,
+}
+
+/// Unix sockets, one a node.
+pub struct Sockets {
+    /// An absolute path.
+    pub folder: PathBuf,
+    /// Who may use them.
+    pub locals: Locals,
+}
+
+impl Sockets {
+    fn path(&self, node: &str) -> PathBuf {
+        self.folder.join(format!("{node}.sock"))
+    }
 }
 
 /// One node.
@@ -133,7 +150,7 @@ impl Fleet {
             address: address(number),
             zone: &node.script.zone.name,
         });
-        folder.inventory(options.port, places)?;
+        folder.inventories(options.port, places, options.sockets.as_ref())?;
         Ok(Self {
             nodes,
             folder: options.folder.clone(),

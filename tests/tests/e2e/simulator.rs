@@ -3,69 +3,37 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, ChildStderr, Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
-use midflight_tests::{binary, until};
+use midflight_tests::{Simulator, Sshd, binary, until};
 use serde_json::Value;
 
-struct Sim {
-    child: Child,
-    /// Kept, so that it can go on talking.
-    _stderr: BufReader<ChildStderr>,
-    dir: tempfile::TempDir,
-}
+/// A fleet, and the controller as it is run against it.
+struct Sim(Simulator);
 
 impl Sim {
+    /// Beside other tests' fleets, which listen on 7400 of other addresses.
     fn start(port: u16, nodes: u32, scenario: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a folder can be made");
-        fs::write(dir.path().join("scenario.yaml"), scenario).expect("a file can be written");
-        // Beside other tests' fleets, which listen on 7400 of other addresses.
-        let mut child = Command::new(binary("midflight"))
-            .args([
-                "sim",
-                "--nodes",
-                &nodes.to_string(),
-                "--port",
-                &port.to_string(),
-            ])
-            .args([
-                "--dir",
-                ".",
-                "--scenario",
-                "scenario.yaml",
-                "--events",
-                "events.json",
-            ])
-            .args(["--die-with-parent", &std::process::id().to_string()])
-            .current_dir(dir.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the simulator starts");
-        let mut said = String::new();
-        let stderr = child.stderr.take().expect("stderr is a pipe");
-        let mut stderr = BufReader::new(stderr);
-        stderr.read_line(&mut said).expect("it says something");
-        assert!(said.contains("listen on port"), "{said}");
-        Self {
-            child,
-            _stderr: stderr,
-            dir,
-        }
+        Self::start_with(port, nodes, scenario, &[])
+    }
+
+    fn start_with(port: u16, nodes: u32, scenario: &str, more: &[&str]) -> Self {
+        let fleet = Simulator::start(nodes.into(), port, scenario, more);
+        Self(fleet.expect("the simulator starts"))
     }
 
     fn midflight(&self, words: &[&str]) -> Output {
         Command::new(binary("midflight"))
             .args(words)
             .args(["-i", "fleet.yaml", "--pki", "pki", "--output", "json"])
-            .current_dir(self.dir.path())
+            .current_dir(self.0.folder())
             .output()
             .expect("midflight runs")
     }
 
     fn policy(&self, policy: &str) {
-        fs::write(self.dir.path().join("policy.yaml"), policy).expect("a file can be written");
+        fs::write(self.0.folder().join("policy.yaml"), policy).expect("a file can be written");
     }
 
     fn apply(&self, bundle: &str, policy: &str) -> Output {
@@ -94,32 +62,17 @@ impl Sim {
                 "policy.yaml",
             ])
             .args(["--journal", "journal.db"])
-            .current_dir(self.dir.path())
+            .current_dir(self.0.folder())
             .stdout(Stdio::piped())
             .spawn()
             .expect("midflight starts")
     }
 
-    fn end(mut self) -> Vec<Value> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
-        assert!(self.child.wait().expect("it ends").success());
-        read(&self.dir.path().join("events.json"))
+    fn end(self) -> Vec<Value> {
+        let text = self.0.end().expect("it ends well");
+        let read = |line| serde_json::from_str(line).expect("a line is JSON");
+        text.lines().map(read).collect()
     }
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn read(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).expect("the file is there");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
-        .collect()
 }
 
 const POLICY: &str = "waves: [1, 10%, 100%]\nbake: 0s\ngates: [{traps: 0}]\n";
@@ -143,7 +96,7 @@ fn a_simulated_fleet_is_patched_by_the_real_command_line_and_patched_again() {
 fn a_patch_of_somebody_else_is_refused_by_simulated_nodes_too() {
     let sim = Sim::start(17_402, 3, "");
     let other = Sim::start(17_403, 3, "");
-    let stranger = other.dir.path().join("patch-2.bundle");
+    let stranger = other.0.folder().join("patch-2.bundle");
     let done = sim.apply(&stranger.display().to_string(), POLICY);
     assert_eq!(done.status.code(), Some(2), "{done:?}");
     let events = sim.end();
@@ -190,7 +143,7 @@ fn output_that_nobody_reads_does_not_hold_up_a_rollout() {
         );
         let told = Command::new(binary("midflight"))
             .args(["status", "--journal", "journal.db", "--output", "json"])
-            .current_dir(sim.dir.path())
+            .current_dir(sim.0.folder())
             .output()
             .expect("midflight runs");
         String::from_utf8_lossy(&told.stdout).contains("\"succeeded\"")
@@ -243,4 +196,51 @@ fn a_confirmed_node_of_a_rollout_that_runs_elsewhere_is_not_finished_by_another_
         finished.iter().all(|event| event["text"] != "finished"),
         "{finished:?}"
     );
+}
+
+/// Two servers at the nodes' addresses: one forwards, the other runs commands only.
+#[test]
+fn a_simulated_fleet_is_patched_over_ssh_by_its_sockets_and_by_dial_stdio() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let sockets = folder.path().join("sockets");
+    let sim = Sim::start_with(
+        17_407,
+        5,
+        "zones: [{name: dark, share: 20%, silent: 100%}, {name: good}]\n",
+        &["--sockets", &sockets.display().to_string()],
+    );
+    sim.policy(&format!(
+        "{POLICY}failure_budget: {{unreachable: 20%}}\ntimeouts: {{connect: 3s}}\n"
+    ));
+    let agent = binary("midflight-agent");
+    let programs = agent.parent().expect("it is in a folder").display();
+    let environment = format!("SetEnv HOME={} PATH={programs}", folder.path().display());
+    let ways: [(&str, &[&str]); 2] = [
+        ("patch-2.bundle", &[]),
+        ("patch-3.bundle", &["AllowTcpForwarding no", &environment]),
+    ];
+    for (bundle, lines) in ways {
+        let addresses = (1..=5).map(|n| format!("127.64.0.{n}")).collect();
+        let sshd = Sshd::start_at(&folder.path().join(bundle), addresses, lines);
+        let settings = sshd.folder.join("settings.yaml").display().to_string();
+        let config = sshd.folder.join("config");
+        let text = format!("ssh: {{args: [-F, {}]}}\n", config.display());
+        fs::write(&settings, text).expect("a file can be written");
+        let words = ["apply", bundle, "sim", "--all", "--policy", "policy.yaml"];
+        let done = Command::new(binary("midflight"))
+            .args(words)
+            .args(["-i", "fleet-ssh.yaml", "-i", &settings, "--output", "json"])
+            .args(["--journal", "journal.db"])
+            .env_remove("MIDFLIGHT_PKI")
+            .current_dir(sim.0.folder())
+            .output()
+            .expect("midflight runs");
+        // The dark one was left out.
+        assert_eq!(done.status.code(), Some(7), "{done:?}");
+    }
+    let finished = sim.end();
+    let finished = finished.iter().filter(|event| event["text"] == "finished");
+    assert_eq!(finished.count(), 8);
+    let left = fs::read_dir(&sockets).expect("the folder is there");
+    assert_eq!(left.count(), 0);
 }

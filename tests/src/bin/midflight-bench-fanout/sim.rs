@@ -1,14 +1,13 @@
-//! The simulated fleet: `midflight-agent sim` as a process of its own in a folder of its own.
+//! The simulated fleet, and the controller as it is run against it.
 
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
+    path::Path,
+    process::{Child, Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use midflight_tests::{Simulator, binary};
 
 use crate::{POLICY, Result};
 
@@ -18,58 +17,25 @@ const PORT: u16 = 7411;
 pub(crate) const SERVER: &str = "127.0.0.1:7412";
 
 /// A fleet that listens.
-pub(crate) struct Sim {
-    child: Child,
-    /// Kept, so that it can go on talking.
-    _stderr: BufReader<ChildStderr>,
-    folder: TempDir,
-}
+pub(crate) struct Sim(Simulator);
 
 impl Sim {
     /// Boots a fleet, and waits until it listens.
     pub(crate) fn start(nodes: u64, scenario: &str) -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("midflight-fanout-")
-            .tempdir()?;
-        fs::write(folder.path().join("scenario.yaml"), scenario)?;
-        fs::write(folder.path().join("policy.yaml"), POLICY)?;
-        let mut child = Command::new(program("midflight-agent")?)
-            .arg("sim")
-            .args(["--nodes", &nodes.to_string(), "--port", &PORT.to_string()])
-            .args(["--dir", ".", "--events", "events.json"])
-            .args(["--die-with-parent", &std::process::id().to_string()])
-            .args(if scenario.is_empty() {
-                &[][..]
-            } else {
-                &["--scenario", "scenario.yaml"]
-            })
-            .current_dir(folder.path())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = child.stderr.take().ok_or("no stderr")?;
-        let mut said = String::new();
-        let mut stderr = BufReader::new(stderr);
-        stderr.read_line(&mut said)?;
-        if !said.contains(" listen on port ") {
-            let _ = child.kill();
-            return Err(format!("the simulator did not start: {said}").into());
-        }
-        eprintln!("# simulator: {}", said.trim_end());
-        Ok(Self {
-            child,
-            _stderr: stderr,
-            folder,
-        })
+        let fleet = Simulator::start(nodes, PORT, scenario, &[])?;
+        fs::write(fleet.folder().join("policy.yaml"), POLICY)?;
+        eprintln!("# simulator: {}", fleet.said);
+        Ok(Self(fleet))
     }
 
     /// Where its files are.
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        self.0.folder()
     }
 
     /// The controller with these words, run in the folder, told where everything is.
     pub(crate) fn controller(&self, words: &[&str]) -> Result<Command> {
-        let mut command = Command::new(program("midflight")?);
+        let mut command = Command::new(binary("midflight"));
         command
             .args(words)
             .args([
@@ -94,7 +60,7 @@ impl Sim {
 
     /// A server for the fleet, once it listens.
     pub(crate) fn serve(&self) -> Result<Server> {
-        let mut child = Command::new(program("midflight")?)
+        let mut child = Command::new(binary("midflight"))
             .args(["serve", "--listen", SERVER, "--policy", "policy.yaml"])
             .args([
                 "--inventory",
@@ -132,18 +98,8 @@ impl Sim {
     }
 
     /// Ends the fleet; gives what happened on the nodes, one JSON object a line.
-    pub(crate) fn end(mut self) -> Result<String> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        self.child.wait()?;
-        Ok(fs::read_to_string(self.folder().join("events.json"))?)
-    }
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        // It fails only for a process that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub(crate) fn end(self) -> Result<String> {
+        Ok(self.0.end()?)
     }
 }
 
@@ -162,14 +118,5 @@ impl Drop for Server {
         // It fails only for a process that has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// A program beside this one.
-fn program(name: &str) -> Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    match path.is_file() {
-        true => Ok(path),
-        false => Err(format!("{} is not there; `make build` builds it", path.display()).into()),
     }
 }

@@ -2,6 +2,7 @@
 //! time; then within kept connections, and what a live connection holds in memory.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,17 +24,14 @@ use crate::place::{PORT, Place, USER};
 /// Hosts.
 pub(crate) const HOSTS: usize = 500;
 /// Hosts at a time.
-const FAN_OUT: &str = "64";
+pub(crate) const FAN_OUT: &str = "64";
 /// Rounds; each program once in each, the median counts.
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
 /// `ssh_true_wall` and `ssh_true_cpu`.
 pub(crate) fn cold(figures: &mut Figures) -> Result<()> {
-    let place = Place::start(HOSTS, "")?;
-    let inventory = place.inventory(|_| String::new())?;
-    let mut midflight = Command::new(binary("midflight"));
-    midflight.args(["exec", "all", "--all", "--fan-out", FAN_OUT, "-i"]);
-    midflight.arg(&inventory).args(["--", "true"]);
+    let place = Place::start(HOSTS, |_| String::new())?;
+    let midflight = exec_true(&place.inventory(PORT, |_| String::new())?);
     let identity = place.path("id").display().to_string();
     let options = [
         "-q".to_owned(),
@@ -77,10 +75,20 @@ pub(crate) fn cold(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
+/// `true` on all hosts of an inventory.
+pub(crate) fn exec_true(inventory: &Path) -> Command {
+    let mut midflight = Command::new(binary("midflight"));
+    midflight.args(["exec", "all", "--all", "--fan-out", FAN_OUT, "-i"]);
+    midflight.arg(inventory).args(["--", "true"]);
+    midflight.stdin(Stdio::null()).stdout(Stdio::null());
+    midflight.stderr(Stdio::null());
+    midflight
+}
+
 /// `ssh_warm` and `ssh_memory`.
 pub(crate) fn warm(figures: &mut Figures) -> Result<()> {
-    let place = Place::start(HOSTS, "")?;
-    let inventory = Inventory::load(&[place.inventory(|_| String::new())?])?;
+    let place = Place::start(HOSTS, |_| String::new())?;
+    let inventory = Inventory::load(&[place.inventory(PORT, |_| String::new())?])?;
     let hosts: Vec<_> = inventory.hosts().iter().collect();
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {

@@ -4,6 +4,7 @@
 
 mod exec;
 mod inventory;
+mod patch;
 mod place;
 
 use std::error::Error;
@@ -15,10 +16,11 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>
 /// A bench's name, whether it needs a place with a server, and what runs it.
 type Bench = (&'static str, bool, fn(&mut Figures) -> Result<()>);
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 4] = [
     ("inventory_load", false, inventory::load),
     ("ssh_true", true, exec::cold),
     ("ssh_warm", true, exec::warm),
+    ("ssh_patch", true, patch::run),
 ];
 
 fn main() -> Result<()> {

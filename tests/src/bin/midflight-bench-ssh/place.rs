@@ -6,7 +6,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use midflight_tests::until;
@@ -51,11 +51,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A server, so many hosts, and further lines of its configuration.
+    /// A server, so many hosts, and further lines of its configuration, made for its folder; the last may be a `Match`.
     ///
     /// # Errors
     /// When it does not start.
-    pub(crate) fn start(hosts: usize, lines: &str) -> Result<Self> {
+    pub(crate) fn start(hosts: usize, lines: impl Fn(&Path) -> String) -> Result<Self> {
         user()?;
         let folder = tempfile::tempdir()?;
         let path = |name: &str| folder.path().join(name);
@@ -74,9 +74,10 @@ impl Place {
         let config = format!(
             "Port {PORT}\nListenAddress 0.0.0.0\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
              UseDNS no\nPrintMotd no\nMaxStartups 4000:30:8000\nMaxSessions 1000\nKexAlgorithms curve25519-sha256\n\
-             Ciphers chacha20-poly1305@openssh.com\nLogLevel ERROR\n{lines}\n",
+             Ciphers chacha20-poly1305@openssh.com\nLogLevel ERROR\n{}\n",
             text("host"),
-            text("authorized_keys")
+            text("authorized_keys"),
+            lines(folder.path())
         );
         fs::write(path("sshd_config"), config)?;
         let client = format!(
@@ -111,19 +112,32 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// An inventory of these hosts, with more lines for each.
-    pub(crate) fn inventory(&self, each: impl Fn(usize) -> String) -> Result<PathBuf> {
+    /// An inventory of these hosts, reached at this port, with more settings for each.
+    pub(crate) fn inventory(&self, port: u16, each: impl Fn(usize) -> String) -> Result<PathBuf> {
         let config = self.path("config");
         let mut text = format!(
-            "transport: ssh\nssh: {{args: [-F, {}]}}\ngroups:\n  fleet:\n    hosts:\n",
+            "transport: ssh\nssh: {{args: [-F, {}], port: {port}}}\ngroups:\n  fleet:\n    hosts:\n",
             config.display()
         );
         for (n, host) in self.hosts.iter().enumerate() {
             writeln!(text, "      n{:03}: {{address: {host}{}}}", n + 1, each(n))?;
         }
-        let path = self.path("inventory.yaml");
+        let path = self.path(&format!("inventory-{port}.yaml"));
         fs::write(&path, text)?;
         Ok(path)
+    }
+
+    /// Waits until the server has no connection left.
+    pub(crate) fn alone(&self) {
+        let server = self.child.id().to_string();
+        until("sshd is alone", || {
+            let mut children = Command::new("pgrep");
+            children.args(["-P", &server]).stdout(Stdio::null());
+            // 1: there is none.
+            children
+                .status()
+                .is_ok_and(|status| status.code() == Some(1))
+        });
     }
 }
 
