@@ -21,7 +21,7 @@ all: build
 
 needs:
 	@./needs.sh cc:gcc ps:procps ssh:openssh-client /usr/sbin/sshd:openssh-server nc:netcat-openbsd setpriv:util-linux ssh-keygen:openssh-client ssh-agent:openssh-client openssl:openssl ansible:ansible-core nodeset:clustershell \
-		ip:iproute2 unshare:util-linux nsenter:util-linux script:bsdutils
+		ip:iproute2 unshare:util-linux nsenter:util-linux pivot_root:util-linux script:bsdutils useradd:passwd sudo:sudo /lib/systemd/systemd:systemd
 
 guests:
 	@./guest/build.sh

@@ -5,6 +5,7 @@
 pub mod figures;
 mod fleet;
 mod lines;
+mod machine;
 pub mod openmetrics;
 pub mod process;
 mod simulator;
@@ -12,6 +13,7 @@ mod sshd;
 
 pub use fleet::{Done, Fleet, NodeProcess, Start, binary};
 pub use lines::Client;
+pub use machine::{Init, Machine};
 pub use serde_json::{Value, json};
 pub use simulator::Simulator;
 pub use sshd::Sshd;

@@ -51,48 +51,14 @@ impl Sshd {
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")
             .port();
-        keygen(&folder.join("host"));
-        keygen(&folder.join("id"));
-        let path = |name: &str| folder.join(name).display().to_string();
-        fs::copy(folder.join("id.pub"), folder.join("authorized_keys")).expect("a key was made");
-        let mut config = lines.join("\n");
-        for address in &addresses {
-            config += &format!("\nListenAddress {address}");
-        }
-        config += &format!(
-            "\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-             MaxStartups 100\nKexAlgorithms curve25519-sha256\nSetEnv HOME={}\n",
-            path("host"),
-            path("authorized_keys"),
-            // What the user's own shell does at its start is none of the tests' business.
-            folder.display(),
-        );
-        fs::write(folder.join("sshd_config"), config).expect("a file can be written");
-        let host_key = fs::read_to_string(folder.join("host.pub")).expect("a key was made");
-        let (mut known, mut inventory) =
-            (String::new(), String::from("groups:\n  ssh:\n    hosts:\n"));
-        for (n, address) in addresses.iter().enumerate() {
-            known += &format!("[{address}]:{port} {host_key}");
-            inventory += &format!("      h{}: {{address: {address}}}\n", n + 1);
-        }
-        fs::write(folder.join("known_hosts"), known).expect("a file can be written");
-        let client = format!(
-            "Port {port}\nIdentityFile {}\nIdentityAgent none\nUserKnownHostsFile {}\nGlobalKnownHostsFile none\n",
-            path("id"),
-            path("known_hosts"),
-        );
-        fs::write(folder.join("config"), client).expect("a file can be written");
-        inventory += &format!(
-            "    transport: ssh\n    ssh: {{args: [-F, {}]}}\n",
-            path("config")
-        );
-        fs::write(folder.join("inventory.yaml"), inventory).expect("a file can be written");
+        prepare(&folder, &addresses, port, lines);
         // Where sshd runs as root it wants this folder.
         let _ = fs::create_dir_all("/run/sshd");
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "/usr/sbin/sshd", "-D", "-f"])
-            .args([path("sshd_config"), "-E".to_owned(), path("log")])
+            .arg(folder.join("sshd_config"))
+            .arg("-E")
+            .arg(folder.join("log"))
             .stdin(Stdio::null())
             .spawn()
             .expect("sshd starts");
@@ -123,6 +89,46 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The files of a server at these addresses, and of its clients.
+pub(crate) fn prepare(folder: &Path, addresses: &[String], port: u16, lines: &[&str]) {
+    keygen(&folder.join("host"));
+    keygen(&folder.join("id"));
+    let path = |name: &str| folder.join(name).display().to_string();
+    fs::copy(folder.join("id.pub"), folder.join("authorized_keys")).expect("a key was made");
+    let mut config = lines.join("\n");
+    for address in addresses {
+        config += &format!("\nListenAddress {address}");
+    }
+    config += &format!(
+        "\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\nUseDNS no\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
+         MaxStartups 100\nKexAlgorithms curve25519-sha256\nSetEnv HOME={}\n",
+        path("host"),
+        path("authorized_keys"),
+        // What the user's own shell does at its start is none of the tests' business.
+        folder.display(),
+    );
+    fs::write(folder.join("sshd_config"), config).expect("a file can be written");
+    let host_key = fs::read_to_string(folder.join("host.pub")).expect("a key was made");
+    let (mut known, mut inventory) = (String::new(), String::from("groups:\n  ssh:\n    hosts:\n"));
+    for (n, address) in addresses.iter().enumerate() {
+        known += &format!("[{address}]:{port} {host_key}");
+        inventory += &format!("      h{}: {{address: {address}}}\n", n + 1);
+    }
+    fs::write(folder.join("known_hosts"), known).expect("a file can be written");
+    let client = format!(
+        "Port {port}\nIdentityFile {}\nIdentityAgent none\nUserKnownHostsFile {}\nGlobalKnownHostsFile none\n",
+        path("id"),
+        path("known_hosts"),
+    );
+    fs::write(folder.join("config"), client).expect("a file can be written");
+    inventory += &format!(
+        "    transport: ssh\n    ssh: {{args: [-F, {}]}}\n",
+        path("config")
+    );
+    fs::write(folder.join("inventory.yaml"), inventory).expect("a file can be written");
 }
 
 fn keygen(path: &Path) {

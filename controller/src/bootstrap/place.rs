@@ -49,10 +49,13 @@ pub struct Place {
     pub etc: String,
     /// The agent's data.
     pub data: String,
-    /// The socket, log and process number.
+    /// The socket's.
     pub run: String,
-    /// What has not arrived completely.
-    pub partial: String,
+    /// The log of what keeps the agent running without systemd, and the file with its process number. Of the system's they are
+    /// where only root writes: root runs it, and follows no link that the agent's user could put there.
+    pub log: String,
+    /// See `log`.
+    pub pid: String,
 }
 
 impl Place {
@@ -65,7 +68,8 @@ impl Place {
             etc: "/etc/midflight".to_owned(),
             data: "/var/lib/midflight".to_owned(),
             run: "/run/midflight".to_owned(),
-            partial: "/var/lib/midflight-bootstrap".to_owned(),
+            log: "/var/log/midflight-agent.log".to_owned(),
+            pid: "/run/midflight-agent.pid".to_owned(),
         }
     }
 
@@ -78,7 +82,8 @@ impl Place {
             etc: format!("{prefix}/etc"),
             data: format!("{prefix}/data"),
             run: format!("{prefix}/run"),
-            partial: format!("{prefix}/partial"),
+            log: format!("{prefix}/run/midflight-agent.log"),
+            pid: format!("{prefix}/run/midflight-agent.pid"),
         }
     }
 

@@ -56,12 +56,12 @@ look() {
   *) echo "agent unknown" ;;
   esac
 else echo "agent none"; fi
-pid=$(cat {run}/midflight-agent.pid 2>/dev/null)
+pid=$(cat {pid} 2>/dev/null)
 if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then echo "kept yes"; fi
 if [ -d /run/systemd/system ] && systemctl is-active midflight-agent >/dev/null 2>&1; then echo "kept yes"; fi
 echo end
 "#,
-        run = place.run
+        pid = place.pid
     ));
     script
 }
@@ -148,13 +148,13 @@ pub fn start(place: &Place, systemd: bool) -> String {
     );
     if systemd {
         return check
-            + "set -e\nsystemctl daemon-reload\nsystemctl enable midflight-agent >/dev/null 2>&1\n\
+            + "set -e\nsystemctl daemon-reload\nsystemctl enable midflight-agent >/dev/null\n\
                 systemctl restart midflight-agent\n";
     }
-    let Place { bin, run, .. } = place;
+    let Place { bin, log, pid, .. } = place;
     format!(
         r#"set -u
-{check}pid=$(cat {run}/midflight-agent.pid 2>/dev/null)
+{check}pid=$(cat {pid} 2>/dev/null)
 if [ -n "$pid" ] && kill -TERM "$pid" 2>/dev/null; then
   tries=0
   while kill -0 "$pid" 2>/dev/null; do
@@ -163,7 +163,7 @@ if [ -n "$pid" ] && kill -TERM "$pid" 2>/dev/null; then
     sleep 1
   done
 fi
-nohup {bin}/midflight-agent-run </dev/null >>{run}/midflight-agent.log 2>&1 &
+nohup {bin}/midflight-agent-run </dev/null >>{log} 2>&1 &
 "#
     )
 }
@@ -171,10 +171,13 @@ nohup {bin}/midflight-agent-run </dev/null >>{run}/midflight-agent.log 2>&1 &
 /// Whether the agent answers: what `midflight-agent status --json` says, asked for up to 30 seconds. Then the end of its log.
 #[must_use]
 pub fn answers(place: &Place, systemd: bool) -> String {
-    let (program, config, run) = (place.program(), place.config(), &place.run);
+    let (program, config) = (place.program(), place.config());
     let log = match systemd {
-        true => "journalctl -u midflight-agent -n 5 -o cat --no-pager 2>/dev/null".to_owned(),
-        false => format!("tail -n 5 {run}/midflight-agent.log"),
+        // What the agent says, without what systemd says of it; where it did not even start, that alone.
+        true => "journal() { journalctl -u midflight-agent \"$@\" -n 5 -q -o cat --no-pager 2>/dev/null; }\n\
+                 said=$(journal -t midflight-agent)\n[ -n \"$said\" ] || said=$(journal)\necho \"$said\""
+            .to_owned(),
+        false => format!("tail -n 5 {}", place.log),
     };
     format!(
         r#"tries=0
@@ -199,6 +202,7 @@ pub fn unit(place: &Place) -> String {
 Description=Midflight agent
 After=network-online.target
 Wants=network-online.target
+StartLimitIntervalSec=0
 
 [Service]
 User={USER}
@@ -214,6 +218,13 @@ NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+CapabilityBoundingSet=
 ReadWritePaths={data}
 
 [Install]
@@ -225,7 +236,7 @@ WantedBy=multi-user.target
 /// What keeps the agent running where there is no systemd: starts it, and starts it again when it fails.
 #[must_use]
 pub fn runner(place: &Place) -> String {
-    let (program, config, run) = (place.program(), place.config(), &place.run);
+    let (program, config, pid) = (place.program(), place.config(), &place.pid);
     let agent = match place.system {
         // Not every system has a program that does nothing else but change the user; each has su.
         true => {
@@ -238,9 +249,9 @@ pub fn runner(place: &Place) -> String {
     format!(
         r#"#!/bin/sh
 # Written by midflight bootstrap. Runs the agent, and runs it again when it fails; TERM ends both.
-echo $$ >{run}/midflight-agent.pid
+echo $$ >{pid}
 child=
-trap 'trap "" TERM INT; [ -n "$child" ] && kill -TERM "$child"; wait "$child"; rm -f {run}/midflight-agent.pid; exit 0' TERM INT
+trap 'trap "" TERM INT; [ -n "$child" ] && kill -TERM "$child"; wait "$child"; rm -f {pid}; exit 0' TERM INT
 trap '' HUP
 while :; do
   {agent} &
@@ -252,7 +263,7 @@ while :; do
   echo "the agent ended with $code; it is started again in 2 seconds"
   sleep 2
 done
-rm -f {run}/midflight-agent.pid
+rm -f {pid}
 "#
     )
 }

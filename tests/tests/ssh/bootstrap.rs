@@ -4,52 +4,32 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use midflight_tests::{Done, Fleet, Sshd, Value, binary, until};
+use midflight_tests::{Done, Sshd, Value, binary, until};
+
+use crate::kit::Kit;
 
 /// A host without an agent, and what it is to be given. Ends what was started there.
 struct Site {
-    fleet: Fleet,
+    kit: Kit,
     sshd: Sshd,
     prefix: PathBuf,
 }
 
 impl Site {
     fn new() -> Self {
-        let fleet = Fleet::prepare(1);
-        let sshd = Sshd::start(fleet.dir.path(), 1, &[]);
-        let prefix = fleet.path("there");
+        let kit = Kit::new();
         let site = Self {
-            fleet,
-            sshd,
-            prefix,
+            sshd: Sshd::start(kit.fleet.dir.path(), 1, &[]),
+            prefix: kit.fleet.path("there"),
+            kit,
         };
-        fs::create_dir(site.fleet.path("agents")).unwrap();
-        site.fleet.keygen("builder");
-        let public = fs::read_to_string(site.fleet.path("builder.pub")).unwrap();
-        let signers = format!("build@test namespaces=\"agent@midflight\" {public}");
-        fs::write(site.fleet.path("agent_signers"), signers).unwrap();
-        let name = format!("midflight-agent-{}", std::env::consts::ARCH);
-        let program = site.fleet.path("agents").join(name);
-        fs::copy(binary("midflight-agent"), &program).unwrap();
-        site.sign(&program);
         site.inventory(&site.sshd.addresses[0], site.sshd.port);
         site
-    }
-
-    fn sign(&self, program: &Path) {
-        let signed = Command::new("ssh-keygen")
-            .args(["-q", "-Y", "sign", "-n", "agent@midflight", "-f"])
-            .arg(self.fleet.path("builder"))
-            .arg(program)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        assert!(signed.unwrap().success());
     }
 
     /// The host n1, behind that port; its key is the server's all the same.
@@ -57,31 +37,22 @@ impl Site {
         let config = self.sshd.folder.join("config").display().to_string();
         let server = &self.sshd;
         let alias = format!("HostKeyAlias=[{}]:{}", server.addresses[0], server.port);
-        let text = format!(
-            "transport: ssh\ngroups:\n  web:\n    hosts:\n      n1: {{address: {address}, vars: {{where: here}}}}\n    \
-             ssh: {{args: [-F, {config}, -p, '{port}', -o, '{alias}']}}\n"
-        );
-        fs::write(self.fleet.path("ssh.yaml"), text).unwrap();
+        let args = format!("[-F, {config}, -p, '{port}', -o, '{alias}']");
+        self.kit.inventory(address, &args, "");
+    }
+
+    fn prefixed<'a>(prefix: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["--prefix", prefix][..], more].concat()
     }
 
     fn bootstrap(&self, more: &[&str]) -> Done {
         let prefix = self.prefix.display().to_string();
-        let mut args = vec!["bootstrap", "n1", "-i", "ssh.yaml", "--agents", "agents"];
-        args.extend([
-            "--agent-signers",
-            "agent_signers",
-            "--release",
-            "release.tar",
-        ]);
-        args.extend(["--allowed-signers", "allowed_signers", "--prefix", &prefix]);
-        args.extend(more);
-        self.fleet.run(&args)
+        self.kit.bootstrap(&Self::prefixed(&prefix, more))
     }
 
     fn event(&self, more: &[&str]) -> Value {
-        let done = self.bootstrap(&[more, &["--output", "json"]].concat());
-        let line = done.out.lines().next().unwrap_or_default();
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {}", done.text()))
+        let prefix = self.prefix.display().to_string();
+        self.kit.event(&Self::prefixed(&prefix, more))
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -173,7 +144,7 @@ fn an_agent_that_holds_actors_is_restarted_only_when_told_and_signer_files_are_n
     fs::write(site.at("etc/allowed_signers"), &signers).unwrap();
     let template =
         fs::read_to_string(site.at("etc/agent.yaml")).unwrap() + "sys: read # {{where}}\n";
-    fs::write(site.fleet.path("template"), template).unwrap();
+    fs::write(site.kit.fleet.path("template"), template).unwrap();
     let refused = site.bootstrap(&["--config", "template"]);
     assert_eq!(refused.code, 2, "{}", refused.text());
     assert!(
@@ -209,7 +180,11 @@ fn an_agent_that_holds_actors_is_restarted_only_when_told_and_signer_files_are_n
 #[test]
 fn a_configuration_that_the_agent_refuses_is_told_in_its_words() {
     let site = Site::new();
-    fs::write(site.fleet.path("template"), "node: {{node}}\nnonsense: 1\n").unwrap();
+    fs::write(
+        site.kit.fleet.path("template"),
+        "node: {{node}}\nnonsense: 1\n",
+    )
+    .unwrap();
     let event = site.event(&["--config", "template"]);
     let what = event["error"]["what"].as_str().unwrap();
     assert!(
@@ -217,7 +192,7 @@ fn a_configuration_that_the_agent_refuses_is_told_in_its_words() {
         "{event}"
     );
     fs::write(
-        site.fleet.path("template"),
+        site.kit.fleet.path("template"),
         "node: {{node}}\nx: {{nothing}}\n",
     )
     .unwrap();
@@ -229,19 +204,19 @@ fn a_configuration_that_the_agent_refuses_is_told_in_its_words() {
 fn a_program_that_was_tampered_with_or_signed_by_somebody_else_does_not_leave_this_machine() {
     let site = Site::new();
     let name = format!("agents/midflight-agent-{}", std::env::consts::ARCH);
-    let good = fs::read(site.fleet.path(&name)).unwrap();
+    let good = fs::read(site.kit.fleet.path(&name)).unwrap();
     let mut bad = good.clone();
     let middle = bad.len() / 2;
     bad[middle] ^= 1;
-    fs::write(site.fleet.path(&name), bad).unwrap();
+    fs::write(site.kit.fleet.path(&name), bad).unwrap();
     let done = site.bootstrap(&[]);
     assert!(
         done.code == 2 && done.err.contains("MF0214"),
         "{}",
         done.text()
     );
-    fs::write(site.fleet.path(&name), &good).unwrap();
-    fs::remove_file(site.fleet.path(&format!("{name}.sig"))).unwrap();
+    fs::write(site.kit.fleet.path(&name), &good).unwrap();
+    fs::remove_file(site.kit.fleet.path(&format!("{name}.sig"))).unwrap();
     let done = site.bootstrap(&[]);
     assert!(
         done.code == 2 && done.err.contains("MF0213"),
@@ -249,10 +224,10 @@ fn a_program_that_was_tampered_with_or_signed_by_somebody_else_does_not_leave_th
         done.text()
     );
     // A patch signer is no signer of agents.
-    site.sign(&site.fleet.path(&name));
+    site.kit.sign(&site.kit.fleet.path(&name));
     fs::copy(
-        site.fleet.path("allowed_signers"),
-        site.fleet.path("agent_signers"),
+        site.kit.fleet.path("allowed_signers"),
+        site.kit.fleet.path("agent_signers"),
     )
     .unwrap();
     let done = site.bootstrap(&[]);
@@ -265,10 +240,11 @@ fn a_machine_without_a_program_is_told_which_is_missing() {
     let site = Site::new();
     let name = format!("midflight-agent-{}", std::env::consts::ARCH);
     for more in ["", ".sig"] {
-        let from = site.fleet.path(&format!("agents/{name}{more}"));
+        let from = site.kit.fleet.path(&format!("agents/{name}{more}"));
         fs::rename(
             from,
-            site.fleet
+            site.kit
+                .fleet
                 .path(&format!("agents/midflight-agent-sparc64{more}")),
         )
         .unwrap();

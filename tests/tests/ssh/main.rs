@@ -5,3 +5,5 @@
 mod bootstrap;
 mod dial;
 mod exec;
+mod kit;
+mod machines;
