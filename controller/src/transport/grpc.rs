@@ -4,7 +4,7 @@
 
 use std::error::Error as StdError;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::Uri;
 use tonic::{Code, Status};
@@ -30,6 +31,8 @@ use crate::transport::{Agent, CallError, Credentials, Steps, Target, Transport};
 const IDLE: Duration = Duration::from_secs(10);
 /// Between two such questions; three without an answer end the connection.
 const PROBE: Duration = Duration::from_secs(4);
+/// How old what an agent said may be when it is passed on.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Most bytes of an answer: an actor's state travels whole in `sys`, so that it may be larger than tonic's 4 MiB.
 const LARGEST: usize = 64 << 20;
 
@@ -81,7 +84,7 @@ impl Transport for Grpc {
         };
         async move {
             match tokio::time::timeout(timeout, self.dial(target)).await {
-                Ok(Ok(connection)) => Ok(agent(connection)),
+                Ok(Ok(connection)) => Ok(Arc::new(GrpcAgent::new(connection)) as Arc<dyn Agent>),
                 Ok(Err(source)) => Err(CallError::Unreachable {
                     address: address(),
                     source,
@@ -106,24 +109,68 @@ impl Transport for Grpc {
 pub async fn over(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> Result<Arc<dyn Agent>, BoxError> {
-    Http2::start(stream).await.map(agent)
+    Ok(Arc::new(GrpcAgent::new(Http2::start(stream).await?)))
 }
 
-fn agent(connection: Http2) -> Arc<dyn Agent> {
-    // The authority of requests; the name that counts is checked in TLS.
-    let origin = Uri::from_static("http://agent");
-    let client =
-        NodeAgentClient::with_origin(connection, origin).max_decoding_message_size(LARGEST);
-    Arc::new(GrpcAgent { client })
+/// The same, and asks at once who it is: the first bytes that leave are the
+/// question, so that it costs no more time than an agent's first word. What it said is also the answer to the next
+/// [`Agent::describe`], if that comes at once and nothing else before it.
+///
+/// # Errors
+/// What broke, or the agent's refusal to answer, which is a connection all the same.
+pub(crate) async fn meet(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<(Arc<dyn Agent>, Result<String, Box<pb::Failure>>), BoxError> {
+    let agent = GrpcAgent::new(Http2::start(stream).await?);
+    let said = match agent.describe().await {
+        Ok(said) => said,
+        Err(CallError::Failed(failure)) => return Ok((Arc::new(agent), Err(failure))),
+        Err(CallError::Lost { source }) => return Err(source),
+        Err(other) => return Err(other.into()),
+    };
+    let node = said.node.clone();
+    *agent.said() = Some((Instant::now(), said));
+    Ok((Arc::new(agent), Ok(node)))
 }
 
 struct GrpcAgent {
     client: NodeAgentClient<Http2>,
+    /// What it said of itself when it was met.
+    said: Mutex<Option<(Instant, pb::DescribeResponse)>>,
+}
+
+impl GrpcAgent {
+    fn new(connection: Http2) -> Self {
+        // The authority of requests; the name that counts is checked in TLS.
+        let origin = Uri::from_static("http://agent");
+        let client = NodeAgentClient::with_origin(connection, origin);
+        Self {
+            client: client.max_decoding_message_size(LARGEST),
+            said: Mutex::new(None),
+        }
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<(Instant, pb::DescribeResponse)>> {
+        // Every step with it leaves it whole.
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a call, which may change what the agent would say.
+    fn client(&self) -> NodeAgentClient<Http2> {
+        *self.said() = None;
+        self.client.clone()
+    }
 }
 
 impl Agent for GrpcAgent {
     fn describe(&self) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
-        let mut client = self.client.clone();
+        let said = self.said().take();
+        if let Some((at, said)) = said
+            && at.elapsed() < AT_ONCE
+        {
+            return std::future::ready(Ok(said)).boxed();
+        }
+        let mut client = self.client();
         async move { answer(client.describe(pb::DescribeRequest::default()).await) }.boxed()
     }
 
@@ -131,21 +178,21 @@ impl Agent for GrpcAgent {
         &self,
         parts: BoxStream<'static, pb::StageRequest>,
     ) -> BoxFuture<'_, Result<pb::StageResponse, CallError>> {
-        stage(self.client.clone(), Outgoing(parts)).boxed()
+        stage(self.client(), Outgoing(parts)).boxed()
     }
 
     fn upgrade(
         &self,
         orders: BoxStream<'static, pb::UpgradeRequest>,
     ) -> BoxFuture<'_, Result<Steps, CallError>> {
-        upgrade(self.client.clone(), Outgoing(orders)).boxed()
+        upgrade(self.client(), Outgoing(orders)).boxed()
     }
 
     fn confirm(
         &self,
         request: pb::ConfirmRequest,
     ) -> BoxFuture<'_, Result<pb::ConfirmResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         async move { answer(client.confirm(request).await) }.boxed()
     }
 
@@ -153,7 +200,7 @@ impl Agent for GrpcAgent {
         &self,
         key: pb::Key,
     ) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         let request = pb::DescribeRequest {
             key: Some(key),
             measures: false,
@@ -162,7 +209,7 @@ impl Agent for GrpcAgent {
     }
 
     fn measure(&self, key: pb::Key) -> BoxFuture<'_, Result<pb::DescribeResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         let request = pb::DescribeRequest {
             key: Some(key),
             measures: true,
@@ -174,12 +221,12 @@ impl Agent for GrpcAgent {
         &self,
         request: pb::RenewRequest,
     ) -> BoxFuture<'_, Result<pb::RenewResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         async move { answer(client.renew(request).await) }.boxed()
     }
 
     fn releases(&self) -> BoxFuture<'_, Result<pb::ReleasesResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         async move { answer(client.releases(pb::ReleasesRequest {}).await) }.boxed()
     }
 
@@ -187,7 +234,7 @@ impl Agent for GrpcAgent {
         &self,
         request: pb::RemoveReleaseRequest,
     ) -> BoxFuture<'_, Result<pb::RemoveReleaseResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         async move { answer(client.remove_release(request).await) }.boxed()
     }
 
@@ -195,17 +242,17 @@ impl Agent for GrpcAgent {
         &self,
         request: pb::RollbackRequest,
     ) -> BoxFuture<'_, Result<pb::RollbackResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         async move { answer(client.rollback(request).await) }.boxed()
     }
 
     fn sys(&self, request: pb::SysRequest) -> BoxFuture<'_, Result<pb::SysResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         async move { answer(client.sys(request).await) }.boxed()
     }
 
     fn metrics(&self) -> BoxFuture<'_, Result<pb::MetricsResponse, CallError>> {
-        let mut client = self.client.clone();
+        let mut client = self.client();
         async move { answer(client.metrics(pb::MetricsRequest {}).await) }.boxed()
     }
 }

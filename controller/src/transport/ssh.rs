@@ -6,29 +6,31 @@
 //! there follows from the user it logs in as, or on the port from its certificate.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use midflight_ssh::{Client, Config, Destination, Options, Session, Stream};
+use midflight_ssh::{Client, Config, Destination, LastWords, Options, Session};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
 use crate::signing::ask_passphrase;
-use crate::transport::grpc::over;
+use crate::transport::grpc::meet;
 use crate::transport::{Agent, CallError, Credentials, Target, Transport};
 
 /// Where an agent's socket is unless its configuration says otherwise (docs/agent.md).
 const SOCKET: &str = "/run/midflight/agent.sock";
 /// What is run on the node where nothing may be forwarded.
 const COMMAND: &str = "midflight-agent dial-stdio";
-/// Bytes of the agent's first words that are looked at before they are passed on.
-const FIRST: usize = 256;
 
 /// A way from the SSH server to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Ssh {
 enum Not {
     /// Another may.
     ThisWay(String),
+    /// It leads to another node's agent.
+    ThisNode(String),
     /// The connection is gone.
     AtAll(midflight_ssh::Error),
 }
@@ -135,11 +139,15 @@ impl Ssh {
         match tokio::time::timeout(timeout, self.agent(&session, target)).await {
             Ok(Ok(agent)) => Ok(agent),
             Ok(Err(Not::AtAll(error))) => Err(failed(error)),
-            Ok(Err(Not::ThisWay(reasons))) => Err(CallError::Unreachable {
-                address: target.address.clone(),
-                source: format!("there is an SSH connection, and no agent behind it: {reasons}")
+            Ok(Err(Not::ThisWay(reasons) | Not::ThisNode(reasons))) => {
+                Err(CallError::Unreachable {
+                    address: target.address.clone(),
+                    source: format!(
+                        "there is an SSH connection, and no agent behind it: {reasons}"
+                    )
                     .into(),
-            }),
+                })
+            }
             Err(_) => Err(late()),
         }
     }
@@ -152,14 +160,11 @@ impl Ssh {
         for way in known.into_iter().chain(others) {
             match self.by(way, session, target).await {
                 Ok(agent) => {
-                    if known.is_none() {
-                        is_it(&*agent, &target.name).await?;
-                    }
                     self.ways().insert(target.name.clone(), way);
                     return Ok(agent);
                 }
                 Err(Not::ThisWay(reason)) => reasons.push(format!("{}: {reason}", way.name())),
-                Err(at_all) => return Err(at_all),
+                Err(other) => return Err(other),
             }
         }
         self.ways().remove(&target.name);
@@ -174,7 +179,11 @@ impl Ssh {
     ) -> Result<Arc<dyn Agent>, Not> {
         let socket = target.ssh.as_ref().and_then(|ssh| ssh.socket.as_deref());
         match way {
-            Way::Socket => heard(session.unix(socket.unwrap_or(SOCKET)).await?).await,
+            Way::Socket => {
+                let stream = session.unix(socket.unwrap_or(SOCKET)).await?;
+                let words = stream.last_words();
+                met(stream, &target.name, |_| not_let_in(&words)).await
+            }
             Way::Port => {
                 let Some(tls) = &self.tls else {
                     return Err(Not::ThisWay("no certificates are named".to_owned()));
@@ -184,54 +193,93 @@ impl Ssh {
                 let stream = session.tcp("127.0.0.1", target.port).await?;
                 let tls = TlsConnector::from(tls.clone()).connect(name, stream).await;
                 let tls = tls.map_err(|error| Not::ThisWay(error.to_string()))?;
-                over(tls)
-                    .await
-                    .map_err(|error| Not::ThisWay(error.to_string()))
+                met(tls, &target.name, |error| crate::error::chain(error)).await
             }
             Way::Stdio => {
                 let command = match socket {
                     Some(path) => format!("{COMMAND} --socket {}", quoted(path)),
                     None => COMMAND.to_owned(),
                 };
-                heard(session.exec_stream(&command).await?).await
+                let stream = session.exec_stream(&command).await?;
+                let words = stream.last_words();
+                met(stream, &target.name, |_| not_let_in(&words)).await
             }
         }
     }
 }
 
-/// The agent at the other end of a stream, once it has been heard: it speaks first, and whoever it does not let in is hung up
-/// on before that.
-async fn heard(stream: Stream) -> Result<Arc<dyn Agent>, Not> {
-    let words = stream.last_words();
-    let mut stream = BufReader::with_capacity(FIRST, stream);
-    match stream.fill_buf().await {
-        Ok([]) => {
-            let said = words.text();
-            let silent = "it closed the connection; see whether listen.unix.peers of the agent lists this user";
-            Err(Not::ThisWay(if said.is_empty() {
-                silent.to_owned()
-            } else {
-                said
-            }))
+/// The agent at the other end of a stream, once it has said that it is the node's: the host key says no more than which machine
+/// it is. `silent` says why a stream may have ended before its first byte.
+async fn met(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    name: &str,
+    silent: impl FnOnce(&(dyn std::error::Error + 'static)) -> String,
+) -> Result<Arc<dyn Agent>, Not> {
+    let heard = Arc::new(AtomicBool::new(false));
+    let stream = Heard {
+        stream,
+        heard: heard.clone(),
+    };
+    match meet(stream).await {
+        Ok((agent, Ok(node))) if node == name => Ok(agent),
+        Ok((_, Ok(other))) => Err(Not::ThisNode(format!(
+            "the agent there is that of {other:?}; correct the inventory, or `node` in the agent's configuration"
+        ))),
+        // Who answers no question does nothing either; why, the call that counts will say.
+        Ok((agent, Err(_))) => Ok(agent),
+        Err(error) if heard.load(Ordering::Relaxed) => {
+            Err(Not::ThisWay(crate::error::chain(&*error)))
         }
-        Ok(_) => over(stream)
-            .await
-            .map_err(|error| Not::ThisWay(error.to_string())),
-        Err(error) => Err(Not::ThisWay(error.to_string())),
+        Err(error) => Err(Not::ThisWay(silent(&*error))),
     }
 }
 
-/// The host key says which machine it is; that it is the node of that name, its agent says.
-async fn is_it(agent: &dyn Agent, name: &str) -> Result<(), Not> {
-    match agent.describe().await {
-        Ok(answer) if answer.node == name => Ok(()),
-        Ok(answer) => Err(Not::ThisWay(format!(
-            "the agent there is that of {:?}; correct the inventory, or `node` in the agent's configuration",
-            answer.node
-        ))),
-        // Who answers no question does nothing either; why, the call that counts will say.
-        Err(CallError::Failed(_)) => Ok(()),
-        Err(error) => Err(Not::ThisWay(crate::error::chain(&error))),
+/// Whoever an agent does not let in is hung up on before its first byte; a program may have said why.
+fn not_let_in(words: &LastWords) -> String {
+    let silent =
+        "it closed the connection; see whether listen.unix.peers of the agent lists this user";
+    match words.text() {
+        said if said.is_empty() => silent.to_owned(),
+        said => said,
+    }
+}
+
+/// A stream that knows whether anything came.
+struct Heard<S> {
+    stream: S,
+    heard: Arc<AtomicBool>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
