@@ -320,3 +320,32 @@ impl Transport for Ssh {
         self.dial(target, timeout).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Why an agent that says `first` and hangs up is none.
+    async fn why_not(first: &'static [u8]) -> String {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let agent = tokio::spawn(async move {
+            theirs.write_all(first).await.unwrap();
+            // Heard before it is hung up.
+            theirs.shutdown().await.unwrap();
+        });
+        let met = met(ours, "n1", |_| "not let in".to_owned()).await;
+        agent.await.unwrap();
+        match met {
+            Err(Not::ThisWay(why)) => why,
+            _ => panic!("it was believed"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_hung_up_on_before_the_first_byte_is_not_let_in_and_later_it_is_what_broke() {
+        assert_eq!(why_not(b"").await, "not let in");
+        assert_ne!(why_not(b"no agent speaks so\n").await, "not let in");
+    }
+}
