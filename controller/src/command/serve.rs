@@ -50,7 +50,7 @@ pub struct ServeArgs {
 }
 
 fn some_time(text: &str) -> Result<Span, String> {
-    let time: Span = text.parse().map_err(|error| format!("{error}"))?;
+    let time: Span = text.parse()?;
     match time.millis() {
         0 => Err("it must be longer than nothing".to_owned()),
         _ => Ok(time),

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
 use crate::signing::ask_passphrase;
-use crate::transport::grpc::meet;
+use crate::transport::grpc::{BoxError, meet};
 use crate::transport::{Agent, CallError, Credentials, Target, Transport};
 
 /// Where an agent's socket is unless its configuration says otherwise (docs/agent.md).
@@ -193,7 +193,7 @@ impl Ssh {
                 let stream = session.tcp("127.0.0.1", target.port).await?;
                 let tls = TlsConnector::from(tls.clone()).connect(name, stream).await;
                 let tls = tls.map_err(|error| Not::ThisWay(error.to_string()))?;
-                met(tls, &target.name, |error| crate::error::chain(error)).await
+                met(tls, &target.name, |error| crate::error::chain(&*error)).await
             }
             Way::Stdio => {
                 let command = match socket {
@@ -213,7 +213,7 @@ impl Ssh {
 async fn met(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     name: &str,
-    silent: impl FnOnce(&(dyn std::error::Error + 'static)) -> String,
+    silent: impl FnOnce(BoxError) -> String,
 ) -> Result<Arc<dyn Agent>, Not> {
     let heard = Arc::new(AtomicBool::new(false));
     let stream = Heard {
@@ -230,7 +230,7 @@ async fn met(
         Err(error) if heard.load(Ordering::Relaxed) => {
             Err(Not::ThisWay(crate::error::chain(&*error)))
         }
-        Err(error) => Err(Not::ThisWay(silent(&*error))),
+        Err(error) => Err(Not::ThisWay(silent(error))),
     }
 }
 
