@@ -148,7 +148,7 @@ impl PlanArgs {
     /// The header of a submission to a server.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Policy`].
+    /// [`Error::Io`], [`Error::Policy`], [`Error::Inventory`].
     pub fn header(&self) -> Result<pb::SubmitHeader, Error> {
         let policy = match &self.policy.policy {
             Some(path) => {
@@ -159,7 +159,7 @@ impl PlanArgs {
             None => String::new(),
         };
         Ok(pb::SubmitHeader {
-            pattern: self.target.pattern(),
+            pattern: self.target.pattern_to_send()?,
             all: self.target.all,
             policy,
             emergency: self.emergency,

@@ -286,6 +286,14 @@ impl TargetArgs {
     pub fn pattern(&self) -> String {
         self.narrow.apply(&self.pattern)
     }
+
+    /// The same for a server, which reads no file: what the lists of this machine name stands in it.
+    ///
+    /// # Errors
+    /// [`Error::Inventory`] for a list.
+    pub fn pattern_to_send(&self) -> Result<String, Error> {
+        Ok(midflight_inventory::with_lists(&self.pattern())?)
+    }
 }
 
 /// What narrows a pattern.

@@ -55,7 +55,7 @@ pub async fn run(args: NodesArgs, format: Format) -> Result<Exit, Error> {
         return drift::show(&names, &answers, want.as_ref(), format);
     }
     if let Some(server) = args.server.client(&args.fleet.pki).await? {
-        return show(server.nodes(&args.target.pattern()).await?, format);
+        return show(server.nodes(&args.target.pattern_to_send()?).await?, format);
     }
     let inventory = args.fleet.inventory.load()?;
     let policy = args.policy.load(Some(&inventory))?;

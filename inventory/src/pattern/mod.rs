@@ -4,10 +4,11 @@
 //! could be read in both with different results is refused. A term that matches nothing is an error, so that a misspelling
 //! cannot quietly shrink a rollout.
 //!
-//! `scan` cuts a pattern into terms, `term` finds the hosts of one, `brackets` says what a bracket means, `glob` matches names.
+//! `scan` cuts a pattern into terms, `inline` writes lists into one, `term` finds the hosts of one, `brackets` says what a bracket means, `glob` matches names.
 
 mod brackets;
 mod glob;
+mod inline;
 mod members;
 mod scan;
 mod term;
@@ -19,7 +20,11 @@ use crate::error::Error;
 use crate::limits;
 use crate::model::{Host, Inventory};
 use crate::place::{Place, Pos, Source};
+pub use inline::with_lists;
 use scan::Term;
+
+const FROM_ALL: &str = "a line of a list adds hosts: it cannot begin with all but some";
+const LIST_IN_LIST: &str = "a list cannot name another list";
 
 /// Parentheses, and lists, that may stand in each other.
 const DEPTH: usize = 16;
@@ -146,8 +151,7 @@ impl Reading<'_> {
         let (terms, from_all) =
             scan::scan(pattern, is_host).map_err(|(at, reason)| self.bad(offset + at, reason))?;
         if self.in_list && from_all {
-            let reason = "a line of a list adds hosts: it cannot begin with all but some";
-            return Err(self.bad(offset, reason));
+            return Err(self.bad(offset, FROM_ALL));
         }
         if terms.iter().all(|term| term.operator == Operator::Join) {
             return self.join(offset, &terms);

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use super::Reading;
 use super::brackets::{Subscript, dashed_subscript, has_number_in_class};
 use super::glob::Glob;
 use super::members::Members;
+use super::{LIST_IN_LIST, Reading};
 use crate::error::Error;
 use crate::expand;
 use crate::files;
@@ -380,7 +380,7 @@ impl Reading<'_> {
     /// Every line of a file is a pattern that adds its hosts.
     fn list(&self, offset: usize, path: &str) -> Result<Vec<u32>, Error> {
         if self.in_list {
-            return Err(self.bad(offset, "a list cannot name another list"));
+            return Err(self.bad(offset, LIST_IN_LIST));
         }
         if !self.reads_lists {
             let reason =

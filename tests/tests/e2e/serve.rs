@@ -156,6 +156,44 @@ fn a_server_runs_rollouts_for_operators_and_shows_them_to_viewers() {
 }
 
 #[test]
+fn lists_of_hosts_are_read_where_the_person_is_and_never_by_the_server() {
+    let fleet = Fleet::start(2);
+    let server = Server::start(&fleet);
+    std::fs::write(fleet.path("list"), "n2 # the other one\n").expect("a file can be written");
+    let ask = |more: &[&str]| {
+        let words = ["nodes", "--server", &server.address, "--output", "json"];
+        fleet.run(&[&words, more].concat())
+    };
+    for words in [&["@./list"][..], &["all_nodes", "--limit", "@./list"]] {
+        let done = ask(words);
+        assert_eq!(done.code, 0, "{}", done.text());
+        assert!(
+            done.out.contains("\"n2\"") && !done.out.contains("\"n1\""),
+            "{}",
+            done.text()
+        );
+    }
+    let unclear = ask(&["@list"]);
+    assert!(
+        unclear.code == 2 && unclear.err.contains("MF0141") && unclear.err.contains("@./list"),
+        "{}",
+        unclear.text()
+    );
+    // In a policy it gets there.
+    let patch = fleet.patch_v2();
+    let list = fleet.path("list").display().to_string();
+    fleet.policy(&format!("[\"@{list}\", 100%]"));
+    let refused = fleet.run(&apply(&patch, &["--server", &server.address]));
+    assert_eq!(refused.code, 2, "{}", refused.text());
+    assert!(
+        refused.err.contains("cannot name a file"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(newest(&fleet, &["--server", &server.address]), None);
+}
+
+#[test]
 fn a_node_that_was_away_follows_when_it_answers_again() {
     let mut fleet = Fleet::start(3);
     let patch = fleet.patch_v2();
