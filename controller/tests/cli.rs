@@ -26,7 +26,9 @@ impl Shell {
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.path().join(name), text).unwrap();
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     fn midflight(&self, line: &str) -> Command {
@@ -596,6 +598,48 @@ fn an_inventory_is_listed_drawn_and_checked() {
     shell.write("bad.yaml", "policy: {bake: soon}\n");
     let (code, _, err) = shell.run("inventory check -i bad.yaml");
     assert_eq!((code, err.contains("bad.yaml:1:1")), (2, true), "{err}");
+}
+
+#[test]
+fn a_check_notes_what_a_vault_hides_and_is_good_all_the_same() {
+    let shell = Shell::new();
+    shell.write("hosts", "[web]\nweb1\n");
+    shell.write("group_vars/web.yaml", "a: 1\nb: !vault x\n");
+    shell.write("host_vars/web1", "$ANSIBLE_VAULT;1.1;AES256\n61\n");
+    let (code, _, err) = shell.run("inventory check -i hosts");
+    assert_eq!(code, 0, "{err}");
+    for note in [
+        "web.yaml:2:1: the variable b is encrypted",
+        "host_vars/web1:1: encrypted by ansible-vault",
+        "good: 1 hosts in",
+    ] {
+        assert!(err.contains(note), "{note}: {err}");
+    }
+}
+
+#[test]
+fn a_host_that_ansible_reaches_without_ssh_is_listed_and_not_connected_to() {
+    let shell = Shell::new();
+    shell.write(
+        "hosts",
+        "localhost ansible_connection=local\nweb1 ansible_host=127.0.0.1 ansible_port=1\n",
+    );
+    assert_eq!(
+        shell.good("inventory list -i hosts"),
+        "localhost  localhost not by ssh  ungrouped\nweb1  ssh 127.0.0.1:1  ungrouped\n"
+    );
+    for verb in ["nodes all -i hosts", "exec all --all -i hosts -- true"] {
+        let (code, _, err) = shell.run(verb);
+        assert!(
+            code == 2
+                && err.contains("MF0128")
+                && err.contains("hosts:1:11")
+                && err.contains("--exclude localhost"),
+            "{verb}: {err}"
+        );
+    }
+    let (_, _, err) = shell.run("nodes all -x localhost -i hosts");
+    assert!(!err.contains("MF0128"), "{err}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::place::{Place, Report, quoted};
+use crate::place::{Place, Position, Report, quoted};
 
 /// Why an inventory, a pattern or a range was refused. Nothing is half read: an error means no inventory.
 #[derive(Debug, thiserror::Error)]
@@ -274,6 +274,18 @@ pub enum Error {
         /// What is wrong with its value.
         reason: String,
     },
+    /// A host is not reached by SSH, and nothing says how else.
+    #[error(
+        "{at}: ansible_connection of host {host} is {connection}; hosts of Ansible's are reached by SSH\n leave it out (--exclude {host}), or set midflight_transport to ssh or grpc for it"
+    )]
+    NotBySsh {
+        /// Where the variable is set.
+        at: Position,
+        /// The host.
+        host: String,
+        /// Its value.
+        connection: String,
+    },
     /// An executable inventory could not be run, failed, or printed too much.
     #[error("{} {args}: {reason}{}{complaints}\n run it by hand to see what it prints", path.display(), if complaints.is_empty() { "" } else { "\n " })]
     Program {
@@ -328,10 +340,11 @@ impl Error {
             Error::Connection { .. } => "MF0125",
             Error::Program { .. } => "MF0126",
             Error::Encrypted { .. } => "MF0127",
+            Error::NotBySsh { .. } => "MF0128",
         }
     }
 
-    /// Where it failed; `None` when a whole file was refused.
+    /// Where it failed, with the line that stands there; `None` when a whole file or a host was refused.
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         match self {
@@ -339,6 +352,7 @@ impl Error {
             | Error::FileTooLarge { .. }
             | Error::UnknownFormat { .. }
             | Error::Program { .. }
+            | Error::NotBySsh { .. }
             | Error::Encrypted { .. } => None,
             Error::NotUtf8 { at }
             | Error::Yaml { at, .. }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::limits;
-use crate::place::{Place, Source, Spot};
+use crate::place::{Place, Position, Source, Spot};
 
 /// The texts that make up one inventory.
 #[derive(Debug)]
@@ -90,6 +90,11 @@ impl Files {
     /// What an error shows of a spot.
     pub(crate) fn place(&self, spot: Spot) -> Box<Place> {
         self.sources[spot.source as usize].0.place(spot.pos)
+    }
+
+    /// Where a spot is, and no more.
+    pub(crate) fn position(&self, spot: Spot) -> Position {
+        self.sources[spot.source as usize].0.position_of(spot.pos)
     }
 
     /// What an error shows of a place so many characters into a scalar.

@@ -13,7 +13,7 @@ use serde::ser::{SerializeStruct, Serializer};
 
 use crate::error::Error;
 use crate::input::Input;
-use crate::place::Place;
+use crate::place::{Place, Position};
 use crate::value::Value;
 use crate::vars::Vars;
 
@@ -96,6 +96,24 @@ pub struct Host {
     pub(crate) port: u16,
     /// Present if and only if the transport is SSH; shared by hosts with the same settings.
     pub(crate) ssh: Option<Arc<Ssh>>,
+    pub(crate) elsewhere: Option<Arc<Elsewhere>>,
+}
+
+/// What Ansible would reach a host by, where that is not SSH.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    pub at: Position,
+    /// As an error says it after "is".
+    pub connection: String,
+}
+
+/// A variable whose value `ansible-vault` has encrypted: it is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedVariable {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is set.
+    pub at: Position,
 }
 
 impl Host {
@@ -132,6 +150,23 @@ impl Host {
     #[must_use]
     pub fn ssh(&self) -> Option<&Ssh> {
         self.ssh.as_deref()
+    }
+
+    /// Refuses a host that Ansible would not reach by SSH, as `ansible_connection` says, and that nothing says another
+    /// transport of. Such a host is in the inventory like any other; whoever wants to connect to one asks this first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotBySsh`].
+    pub fn reachable(&self) -> Result<(), Error> {
+        match &self.elsewhere {
+            None => Ok(()),
+            Some(elsewhere) => Err(Error::NotBySsh {
+                at: elsewhere.at.clone(),
+                host: self.name.to_string(),
+                connection: elsewhere.connection.clone(),
+            }),
+        }
     }
 
     /// The failure domain, for waves that spread over zones.
@@ -221,6 +256,8 @@ pub struct Inventory {
     pub(crate) roots: Vec<u32>,
     /// Files of variables that are encrypted as a whole.
     pub(crate) sealed: Vec<PathBuf>,
+    /// Other variables that are.
+    pub(crate) sealed_variables: Vec<SealedVariable>,
     pub(crate) policy: Option<(Value, Box<Place>)>,
     /// Whether patterns come from others, who must not have files read.
     pub(crate) refuses_lists: bool,
@@ -339,6 +376,12 @@ impl Inventory {
     #[must_use]
     pub fn sealed(&self) -> &[PathBuf] {
         &self.sealed
+    }
+
+    /// Variables that `ansible-vault` has encrypted, wholly or in part, each where it is set, in the order of the sources.
+    #[must_use]
+    pub fn sealed_variables(&self) -> &[SealedVariable] {
+        &self.sealed_variables
     }
 
     /// The mapping under `policy`, as it was parsed. The inventory reads no meaning into it.

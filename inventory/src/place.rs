@@ -23,6 +23,35 @@ pub(crate) struct Spot {
     pub pos: Pos,
 }
 
+/// A position in a file, without the line that stands there: cheap to have for very many.
+///
+/// `Display` is `file:line:column`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    file: Arc<str>,
+    pos: Pos,
+}
+
+impl Position {
+    /// The file as it was named by the caller.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The line, from 1.
+    #[must_use]
+    pub fn line(&self) -> u32 {
+        self.pos.line
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.pos.line, self.pos.column)
+    }
+}
+
 /// A named text: an inventory file, a list file, or a pattern from the command line.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -42,6 +71,13 @@ impl Source {
     fn line(&self, line: u32) -> &str {
         let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
         self.text.lines().nth(index).unwrap_or("")
+    }
+
+    pub(crate) fn position_of(&self, pos: Pos) -> Position {
+        Position {
+            file: Arc::clone(&self.name),
+            pos,
+        }
     }
 
     /// The place of `pos`, with its line cropped around the caret.

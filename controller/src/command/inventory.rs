@@ -47,7 +47,7 @@ pub enum InventoryVerb {
         #[command(flatten)]
         inventory: InventoryArgs,
     },
-    /// Read everything, the policy included, and say what is wrong.
+    /// Read everything, the policy included, and say what is wrong, and what is not known since ansible-vault has encrypted it.
     Check {
         #[command(flatten)]
         inventory: InventoryArgs,
@@ -102,6 +102,18 @@ pub fn run(verb: &InventoryVerb, format: Format) -> Result<Exit, Error> {
         InventoryVerb::Check { inventory } => {
             let inventory = inventory.load()?;
             let policy = policy::from_inventory(&inventory)?;
+            for path in inventory.sealed() {
+                let path = path.display();
+                tell(&format!(
+                    "note: {path}:1: encrypted by ansible-vault: the variables in it are not known"
+                ));
+            }
+            for variable in inventory.sealed_variables() {
+                let (at, name) = (&variable.at, crate::output::plain(&variable.name));
+                tell(&format!(
+                    "note: {at}: the variable {name} is encrypted by ansible-vault, and is not known"
+                ));
+            }
             let with = if policy.is_some() {
                 "a policy"
             } else {
@@ -137,6 +149,7 @@ fn list(inventory: &Inventory, pattern: &str, folded: bool, format: Format) -> R
 /// A host, how it is reached, and its groups.
 fn line(host: &Host) -> String {
     let reach = match host.ssh() {
+        _ if host.reachable().is_err() => format!("{} not by ssh", host.address()),
         None => format!("{}:{}", host.address(), host.port()),
         Some(ssh) => {
             let user = ssh

@@ -64,6 +64,7 @@ pub fn hosts<'a>(
             nodes: hosts.len(),
         });
     }
+    hosts.iter().try_for_each(|host| host.reachable())?;
     Ok(hosts)
 }
 

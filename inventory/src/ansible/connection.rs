@@ -2,7 +2,7 @@
 //!
 //! The variables are those of Ansible's ssh connection plugin; where two names mean one thing, the one that the plugin
 //! lists last counts. Templates that only name variables are filled in. A setting that is another template, or encrypted, is
-//! an error that names the variable. What `ssh_config` and the agent may add is for others.
+//! an error that names the variable. `ansible_connection` is read to tell hosts that are not reached by SSH. What `ssh_config` and the agent may add is for others.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::template;
 use crate::error::Error;
 use crate::files::Files;
 use crate::limits;
-use crate::model::{Host, Transport};
+use crate::model::{Elsewhere, Host, Transport};
 use crate::place::quoted;
 use crate::reach::Reach;
 use crate::value::Value;
@@ -19,13 +19,14 @@ use crate::vars::{Var, Vars};
 use crate::words;
 
 /// The variables that are read; of several for one setting, a later one counts.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "ansible_host",
     "ansible_ssh_host",
     "midflight_port",
     "midflight_zone",
     // From here on they are about the connection, which hosts can share.
     "midflight_transport",
+    "ansible_connection",
     "ansible_port",
     "ansible_ssh_port",
     "ansible_user",
@@ -40,10 +41,23 @@ const ADDRESS: std::ops::Range<usize> = 0..2;
 const AGENT_PORT: usize = 2;
 const ZONE: usize = 3;
 const TRANSPORT: usize = 4;
-const PORT: std::ops::Range<usize> = 5..7;
-const USER: std::ops::Range<usize> = 7..9;
-const KEY: std::ops::Range<usize> = 9..11;
-const ARGS: std::ops::Range<usize> = 11..14;
+const CONNECTION: usize = 5;
+const PORT: std::ops::Range<usize> = 6..8;
+const USER: std::ops::Range<usize> = 8..10;
+const KEY: std::ops::Range<usize> = 10..12;
+const ARGS: std::ops::Range<usize> = 12..15;
+
+/// Values of `ansible_connection` that are SSH, as `ansible-doc -t connection -l` lists them; `smart` is the default.
+const BY_SSH: [&str; 8] = [
+    "ssh",
+    "smart",
+    "paramiko",
+    "paramiko_ssh",
+    "ansible.builtin.ssh",
+    "ansible.builtin.paramiko_ssh",
+    "ansible.legacy.ssh",
+    "ansible.legacy.paramiko_ssh",
+];
 
 fn index(name: &str) -> Option<usize> {
     // Most variables are about other things.
@@ -202,6 +216,26 @@ impl Values<'_> {
             return Err(self.bad(var, "longer than 253 bytes"));
         }
         Ok(Some(text.into()))
+    }
+
+    /// What Ansible would reach the host by, where that is not SSH and no variable says the transport.
+    pub(crate) fn elsewhere(&self) -> Option<Arc<Elsewhere>> {
+        let var = self.vars[CONNECTION]?;
+        if self.vars[TRANSPORT].is_some_and(|var| !matches!(self.text(Some(var)), Ok(None))) {
+            return None;
+        }
+        let connection = match self.text(Some(var)) {
+            Ok(None) => return None,
+            Ok(Some(text)) if BY_SSH.contains(&text.as_str()) => return None,
+            Ok(Some(text)) => quoted(&text),
+            // It may be SSH; that cannot be told here, and nobody may ever want to connect to it.
+            Err(Error::Connection { reason, .. }) => reason,
+            Err(_) => return None,
+        };
+        Some(Arc::new(Elsewhere {
+            at: self.files.position(var.spot),
+            connection,
+        }))
     }
 
     /// The transport, which is SSH unless a variable says otherwise, and the settings of SSH.

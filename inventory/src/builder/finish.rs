@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use super::adjacent::Files;
 use super::hosts::{self, Hosts};
-use super::{Builder, VarsDraft};
+use super::{Builder, VarsDraft, sealed};
 use crate::ansible::connection::Connection;
 use crate::error::Error;
 use crate::limits;
-use crate::model::{DEFAULT_PORT, Group, Host, Inventory, Membership, Ssh};
+use crate::model::{DEFAULT_PORT, Elsewhere, Group, Host, Inventory, Membership, Ssh};
 use crate::place::Spot;
 use crate::reach::Reach;
 use crate::relations::{Relations, Tangle};
@@ -63,6 +63,7 @@ pub(super) fn finish(mut builder: Builder) -> Result<Inventory, Error> {
         }
         of_hosts.push(resolver.host(index, &hosts, &direct)?);
     }
+    let commons = std::mem::take(&mut resolver.memberships);
     if let Some(ungrouped) = builder.ungrouped {
         let name = &groups[ungrouped as usize].name;
         let stays = |host: &u32| of_hosts[*host as usize].membership.groups.first() == Some(name);
@@ -73,6 +74,14 @@ pub(super) fn finish(mut builder: Builder) -> Result<Inventory, Error> {
         group.vars = files.of_group(index as u32, &group.vars);
     }
     let roots = roots(&builder, &children);
+    let sets = { groups.iter().map(|group| &group.vars) }
+        .chain(
+            commons
+                .values()
+                .flat_map(|common| &common.membership.layers),
+        )
+        .chain(of_hosts.iter().filter_map(|host| host.vars.as_ref()));
+    let sealed_variables = sealed::variables(&builder.files, sets);
     let policy = builder.policy.take();
     Ok(Inventory {
         hosts: of_hosts,
@@ -81,6 +90,7 @@ pub(super) fn finish(mut builder: Builder) -> Result<Inventory, Error> {
         host_index: hosts.index,
         group_index: std::mem::take(&mut builder.group_index),
         sealed: files.sealed,
+        sealed_variables,
         policy: policy.map(|(value, spot)| (value, builder.files.place(spot))),
         refuses_lists: false,
     })
@@ -127,7 +137,14 @@ struct Common {
     /// Ansible's connection variables.
     connection: Connection,
     /// What follows from both for hosts that set none of these themselves.
-    connected: OnceCell<Option<Arc<Ssh>>>,
+    connected: OnceCell<Reached>,
+}
+
+/// How a host is reached.
+#[derive(Clone)]
+struct Reached {
+    ssh: Option<Arc<Ssh>>,
+    elsewhere: Option<Arc<Elsewhere>>,
 }
 
 struct Resolver<'b> {
@@ -164,6 +181,7 @@ impl Resolver<'_> {
             vars,
             port: DEFAULT_PORT,
             ssh: common.ssh.clone(),
+            elsewhere: None,
         };
         let own = settings.map(|settings| &settings.reach);
         let own = own.filter(|(own, _)| own.transport.is_some() || own.has_ssh());
@@ -201,7 +219,7 @@ impl Resolver<'_> {
         let values = common.connection.of_host(host, source, files);
         let (address, port, zone) = (values.address()?, values.agent_port()?, values.zone()?);
         let known = common.connected.get();
-        let ssh = match known.filter(|_| own.is_none() && values.shared()) {
+        let reached = match known.filter(|_| own.is_none() && values.shared()) {
             Some(known) => known.clone(),
             None => {
                 let mut reach = values.reach()?;
@@ -209,17 +227,26 @@ impl Resolver<'_> {
                 if let Some(own) = own {
                     reach.overlay(own);
                 }
-                let ssh = reach.ssh().map(|ssh| self.shared.intern(ssh));
+                // What native sources say of the transport counts before any variable.
+                let is_told = |reach: &Reach| reach.transport.is_some();
+                let reached = Reached {
+                    ssh: reach.ssh().map(|ssh| self.shared.intern(ssh)),
+                    elsewhere: match is_told(&common.reach) || own.is_some_and(is_told) {
+                        true => None,
+                        false => values.elsewhere(),
+                    },
+                };
                 if own.is_none() && values.shared() {
-                    common.connected.get_or_init(|| ssh.clone());
+                    common.connected.get_or_init(|| reached.clone());
                 }
-                ssh
+                reached
             }
         };
         host.address = address.unwrap_or_else(|| Arc::clone(&host.address));
         host.port = port.unwrap_or(host.port);
         host.zone = zone.or_else(|| host.zone.take());
-        host.ssh = ssh;
+        host.ssh = reached.ssh;
+        host.elsewhere = reached.elsewhere;
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod adjacent;
 mod finish;
 mod hosts;
+mod sealed;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -219,3 +219,118 @@ fn what_a_native_source_says_of_a_host_counts_before_variables() {
     );
     assert_eq!(inventory.host("a").and_then(|host| host.zone()), Some("n"));
 }
+
+/// Why a host is not reachable, without the folder.
+fn refused(inventory: &Inventory, host: &str) -> Option<String> {
+    let error = inventory.host(host).expect("listed").reachable().err()?;
+    assert_eq!(error.code(), "MF0128");
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or("");
+    Some(first.rsplit('/').next().unwrap_or("").to_owned())
+}
+
+#[test]
+fn a_host_that_is_not_reached_by_ssh_is_listed_and_refused_once_it_is_to_be_reached() {
+    let hosts = r#"
+localhost ansible_connection=local
+plain
+here ansible_connection='{{ how }}'
+other ansible_connection="{{ lookup('env', 'X') }}"
+told ansible_connection=winrm midflight_transport=grpc
+[windows]
+win[1:2]
+back ansible_connection=ssh
+[windows:vars]
+ansible_connection=winrm
+[by_ssh]
+s1 ansible_connection=smart
+s2 ansible_connection=paramiko
+s3 ansible_connection=ansible.builtin.ssh
+s4 ansible_connection=
+[all:vars]
+how=local
+"#;
+    let inventory = load(&[("hosts", hosts)]).expect("good");
+    for (host, expected) in [
+        (
+            "localhost",
+            Some("hosts:2:11: ansible_connection of host localhost is \"local\""),
+        ),
+        (
+            "here",
+            Some("hosts:4:6: ansible_connection of host here is \"local\""),
+        ),
+        (
+            "other",
+            Some("hosts:5:7: ansible_connection of host other is a template that does more"),
+        ),
+        (
+            "win1",
+            Some("hosts:11:1: ansible_connection of host win1 is \"winrm\""),
+        ),
+        (
+            "win2",
+            Some("hosts:11:1: ansible_connection of host win2 is \"winrm\""),
+        ),
+        ("plain", None),
+        ("told", None),
+        ("back", None),
+        ("s1", None),
+        ("s2", None),
+        ("s3", None),
+        ("s4", None),
+    ] {
+        let said = refused(&inventory, host);
+        let starts = match (&said, expected) {
+            (Some(said), Some(expected)) => said.starts_with(expected),
+            (said, expected) => said.is_none() && expected.is_none(),
+        };
+        assert!(starts, "{host}: {said:?}");
+    }
+    assert_eq!(inventory.select("windows").expect("named").len(), 3);
+}
+
+#[test]
+fn what_a_native_source_says_of_the_transport_counts_before_the_connection() {
+    let files = [
+        (
+            "hosts",
+            "[g]\na ansible_connection=local\nb ansible_connection=local\n",
+        ),
+        (
+            "own.yaml",
+            "groups: {own: {hosts: {a: {transport: ssh}}}}\n",
+        ),
+    ];
+    let inventory = load(&files).expect("good");
+    assert_eq!(refused(&inventory, "a"), None);
+    assert!(refused(&inventory, "b").is_some());
+}
+
+#[test]
+fn what_a_vault_hides_is_told_with_its_place() {
+    let secret = "!vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162\n";
+    let group = format!("x: 1\npassword: {secret}deep: [1, {{a: !vault y}}]\n");
+    let hosts = format!(
+        "g:\n  hosts:\n    a[1:3]:\n      token: {}",
+        secret.replace('\n', "\n        ")
+    );
+    let files = [
+        ("hosts.yaml", hosts.as_str()),
+        ("group_vars/g", group.as_str()),
+        ("host_vars/a1", "$ANSIBLE_VAULT;1.1;AES256\n6162\n"),
+    ];
+    let inventory = load(&files).expect("good");
+    let sealed: Vec<String> = { inventory.sealed_variables().iter() }
+        .map(|variable| {
+            let at = variable.at.to_string();
+            format!("{} {}", at.rsplit('/').next().unwrap_or(""), variable.name)
+        })
+        .collect();
+    assert_eq!(
+        sealed,
+        ["hosts.yaml:4:7 token", "g:2:1 password", "g:5:1 deep"]
+    );
+    assert_eq!(inventory.sealed().len(), 1);
+    assert!(inventory.sealed()[0].ends_with("host_vars/a1"));
+}
