@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::limits;
+
 /// Digit runs of a name that are tried, from its end; more would make hostile names slow.
 const FIELDS: usize = 8;
 /// Digits that a folded number may have; they fit 64 bits.
@@ -143,14 +145,17 @@ fn fold_field(items: Vec<Item>, field: usize, notation: Notation) -> Vec<Item> {
                 .iter()
                 .for_each(|range| push(range.at, &range.as_range())),
             Notation::NodeSet => {
-                let first = ranges
-                    .iter()
-                    .map(|range| range.at)
-                    .min()
-                    .unwrap_or_default();
                 ranges.sort_by_key(Range::rank);
-                let all: Vec<String> = ranges.iter().map(Range::as_stretch).collect();
-                push(first, &format!("[{}]", all.join(",")));
+                // One bracket, unless it would be longer than any that is read.
+                for ranges in ranges.chunks(limits::TERMS) {
+                    let at = ranges.iter().map(|range| range.at).min();
+                    let all: Vec<String> = ranges.iter().map(Range::as_stretch).collect();
+                    let text = match &all[..] {
+                        [one] if !one.contains('-') => one.clone(),
+                        all => format!("[{}]", all.join(",")),
+                    };
+                    push(at.unwrap_or_default(), &text);
+                }
             }
         }
     }
@@ -321,6 +326,17 @@ mod tests {
         assert_eq!(folded("n1c1 n1c3 n2c1 n2c3"), "n[1-2]c[1,3]");
         assert_eq!(folded("db4 web1 db1 db2"), "db[1-2,4],web1");
         assert_eq!(folded("a"), "a");
+    }
+
+    #[test]
+    fn a_node_set_with_more_gaps_than_a_bracket_may_have_is_several() {
+        let names: Vec<String> = (0..=limits::TERMS).map(|n| format!("n{}", 2 * n)).collect();
+        let folded = fold_nodes(&names);
+        let (many, one) = folded.rsplit_once(',').unwrap();
+        assert!(many.starts_with("n[0,2,") && many.ends_with(']'));
+        assert_eq!(one, names.last().unwrap());
+        let read = crate::Inventory::read(&[crate::Input::Nodes(folded)]).unwrap();
+        assert_eq!(read.hosts().len(), names.len());
     }
 
     #[test]

@@ -74,6 +74,26 @@ fn encode(bytes: &[u8]) -> Result<Vec<u8>, midflight_patch::Error> {
 const RELEASE: &str = "name: first\nto: \"1.0.0\"\nmodules:\n  - { name: hello, file: hello.wasm }\nstart:\n  - { name: hello, module: hello }\n";
 const PATCH: &str = "name: first\nfrom: \"1.0.0\"\nto: \"1.1.0\"\nmodules:\n  - { name: hello, file: hello_v2.wasm, update: advanced }\n";
 const INVENTORY: &str = "web[1-9],!web3\ngroups:\n  web:\n    hosts:\n      web[1-9]: { address: 10.0.0.1 }\n  all:\n    children: [web]\n";
+const INI: &str = "web:&prod\nlone ansible_host=10.0.0.1 ansible_port=22\n[web]\nweb[01:09:2].eu x='a b' # c\n[web:vars]\ny={'a': [1, 2.5, None]}\n[prod:children]\nweb\n";
+const YAML: &str = "all\nall:\n  children:\n    web:\n      hosts:\n        web[1:3]: {ansible_user: me, ansible_ssh_common_args: '-J b'}\n      vars: &v {a: 0x1f, b: !vault x}\n    db: {vars: *v}\n";
+const PRINTED: &str = r#"web
+{"_meta": {"hostvars": {"a": {"ansible_host": "::1"}}}, "web": {"hosts": ["a", "b"], "vars": {"x": 1e3}}, "all": {"children": ["web"]}}"#;
+const LIST: &str = "@web\nnode[001-003,7]\n# a comment\nlogin-[a:c]\n";
+const PATTERNS: [&str; 8] = [
+    "web:&prod:!canary",
+    "web[0:3],db[-1]",
+    "~(web|n)\\d+",
+    "*.eu:!web0[1:5].eu",
+    "@prod!@canary^dba",
+    "n[1-9]-r[1-3/2]&@db",
+    "(web*:!canary):&all",
+    "web,!web01.eu",
+];
+const SSH_CONFIG: &str = "Host web* !web2\n  HostName %h.eu\n  User \"me\"\n  Port=22\n  ProxyJump a@b:1,c\n  IdentityFile ~/.ssh/%r\n\
+    Match host a,b* originalhost \"web1\" !user x\n  ProxyCommand nc %h %p\n  UserKnownHostsFile ${HOME}/k none\n\
+    Match localuser me final all\nServerAliveInterval 1m\nKexAlgorithms ^curve25519-sha256\nSetEnv A=b\n";
+const KNOWN_HOSTS: &str = "web1.eu,10.0.0.1 ssh-ed25519 KEY me\n[10.0.0.1]:2222 ssh-ed25519 KEY\n@cert-authority *.eu,!a ssh-ed25519 KEY\n\
+    @revoked * ssh-rsa AAAA\n|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ssh-ed25519 KEY\n# a comment\n";
 
 /// A journal without its chain: each line an entry.
 const ENTRIES: &str = r#"{"kind":"installed","release":RELEASE,"manifest":"DIGEST","signers":["me@first"]}
@@ -129,7 +149,35 @@ fn a_description_of_any_text_is_read_or_refused() {
 
 #[test]
 fn an_inventory_and_a_pattern_of_any_text_are_read_or_refused() {
-    run(fuzz::inventory, &texts(&[INVENTORY]), 20_000);
+    let seeds = [INVENTORY, INI, YAML, PRINTED, LIST];
+    run(fuzz::inventory, &texts(&seeds), 20_000);
+}
+
+#[test]
+fn a_pattern_of_any_text_names_hosts_of_the_inventory_or_is_refused() {
+    run(fuzz::pattern, &texts(&PATTERNS), 20_000);
+}
+
+#[test]
+fn a_node_set_of_any_text_is_folded_to_the_same_nodes_or_refused() {
+    let seeds = texts(&[
+        "n[001-010,12]!n005,rack[1-2]-n[3-4]",
+        "a1&a[1-3]",
+        "x[0-8/2]^x2",
+    ]);
+    run(fuzz::nodes, &seeds, 20_000);
+}
+
+#[test]
+fn an_ssh_config_of_any_bytes_is_read_or_refused() {
+    run(fuzz::ssh_config, &texts(&[SSH_CONFIG]), 5_000);
+}
+
+#[test]
+fn known_hosts_of_any_bytes_make_nobody_known_whose_key_is_not_there() {
+    let key = fuzz::SIGNERS.split_once("ssh-ed25519 ").unwrap().1;
+    let seed = KNOWN_HOSTS.replace("KEY", key.trim());
+    run(fuzz::known_hosts, &texts(&[&seed]), 5_000);
 }
 
 #[test]
