@@ -1,7 +1,7 @@
 //! Agents behind real SSH servers: every transport does what every other does, whichever way leads to the agent, and a patch
 //! is applied over SSH alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use futures::{StreamExt as _, future::join_all};
 use midflight_controller::engine::event::Ssh as Settings;
 use midflight_controller::engine::payload::Payload;
 use midflight_controller::transport::grpc::Grpc;
+use midflight_controller::transport::memory;
 use midflight_controller::transport::ssh::{Ssh, Way};
 use midflight_controller::transport::{Agent, CallError, Credentials, Target, Transport};
 use midflight_patch::Bundle;
@@ -40,8 +41,35 @@ async fn connect(transport: &dyn Transport, target: &Target) -> Arc<dyn Agent> {
     }
 }
 
+/// A node whose agent can be killed, and started again.
+trait Mortal {
+    fn kill(&mut self);
+    fn boot(&mut self);
+}
+
+impl Mortal for Fleet {
+    fn kill(&mut self) {
+        Fleet::kill(self, 0);
+    }
+
+    fn boot(&mut self) {
+        Fleet::boot(self, 0);
+        self.await_all();
+    }
+}
+
+impl Mortal for &memory::Fleet {
+    fn kill(&mut self) {
+        self.cut_off("n1", true);
+    }
+
+    fn boot(&mut self) {
+        self.cut_off("n1", false);
+    }
+}
+
 /// What holds for the transport to any agent: this one runs, and is killed in the end.
-async fn conforms(transport: &dyn Transport, fleet: &mut Fleet, target: &Target, patch: &str) {
+async fn conforms(transport: &dyn Transport, node: &mut dyn Mortal, target: &Target, patch: &Path) {
     let agent = connect(transport, target).await;
     let described = agent.describe().await.expect("it answers");
     assert_eq!(described.node, "n1");
@@ -62,10 +90,10 @@ async fn conforms(transport: &dyn Transport, fleet: &mut Fleet, target: &Target,
     agent.metrics().await.expect("it answers");
 
     // A patch goes up in pieces, and what is there is not asked for again.
-    let bundle = Bundle::read(&fleet.path(patch)).expect("it was built");
+    let bundle = Bundle::read(patch).expect("it was built");
     let payload = Arc::new(Payload::from(bundle));
     let key = pb::Key {
-        rollout_id: format!("r-{}", patch.trim_end_matches(".tar")),
+        rollout_id: format!("r-{}", patch.file_stem().unwrap_or_default().display()),
         patch_digest: payload.digest.clone(),
         attempt: 1,
     };
@@ -107,7 +135,7 @@ async fn conforms(transport: &dyn Transport, fleet: &mut Fleet, target: &Target,
     agent.describe().await.expect("it answers");
 
     // An agent that dies is silence; one that is back is reached anew.
-    fleet.kill(0);
+    node.kill();
     let silence = agent.describe().await.expect_err("it is dead");
     assert!(silence.is_silence(), "{silence}");
     let unreachable = transport.connect(target, PATIENCE).await;
@@ -119,8 +147,7 @@ async fn conforms(transport: &dyn Transport, fleet: &mut Fleet, target: &Target,
             .is_err_and(|error| error.is_silence()),
     };
     assert!(silent);
-    fleet.boot(0);
-    fleet.await_all();
+    node.boot();
     let agent = connect(transport, target).await;
     assert_eq!(agent.describe().await.expect("it is back").node, "n1");
 }
@@ -160,7 +187,7 @@ async fn grpc_over_tls_and_over_ssh_by_each_way_pass_the_same_suite() {
         let module = padded(&fleet, n);
         fleet.counter_patch(&format!("p{n}"), "1.0.0", "2.0.0", &module, &n.to_string())
     };
-    let patches: Vec<String> = (0..5).map(patch).collect();
+    let patches: Vec<PathBuf> = (0..5).map(|n| fleet.path(&patch(n))).collect();
     let mut world = World::new();
     let path = format!("SetEnv PATH={}:/usr/bin:/bin", programs());
     let open = Sshd::start(&world, &[]);
@@ -211,6 +238,18 @@ async fn grpc_over_tls_and_over_ssh_by_each_way_pass_the_same_suite() {
         let of_port = way == Way::Port && error.contains("not valid for name");
         assert!(of_port || error.contains("n1"), "{name}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_fleet_in_memory_passes_it_too() {
+    let fleet = Fleet::prepare(1);
+    let module = padded(&fleet, 0);
+    let patch = fleet.counter_patch("p0", "1.0.0", "2.0.0", &module, "0");
+    let mut simulated = memory::Fleet::default();
+    let script = memory::Script::default();
+    simulated.add("n1", "test", "1.0.0", "2.0.0", script);
+    let target = target(&fleet, None);
+    conforms(&simulated, &mut &simulated, &target, &fleet.path(&patch)).await;
 }
 
 async fn transport_error(transport: &dyn Transport, target: &Target) -> String {

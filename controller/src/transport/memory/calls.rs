@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
+use midflight_patch::Digest;
 use midflight_proto::agent::v1 as pb;
 use tokio::sync::mpsc;
 
 use crate::transport::memory::node::{Node, Record};
 use crate::transport::memory::refused;
 use crate::transport::{Agent, CallError, Steps};
+
+/// The agent's code of a request that is not as the protocol has it.
+const REQUEST: &str = "MF0415";
 
 pub(super) struct Connection {
     pub(super) node: Arc<Node>,
@@ -31,6 +35,7 @@ impl Connection {
             ..pb::ModuleStatus::default()
         };
         Ok(pb::DescribeResponse {
+            node: self.node.name.clone(),
             modules: vec![module("counter")],
             permanent: Some(self.node.release(state.permanent_new)),
             upgrade: state.holder().map(|record| record.status(health)),
@@ -148,6 +153,10 @@ impl Agent for Connection {
             while let Some(part) = parts.next().await {
                 if let Some(pb::stage_request::Body::Header(header)) = part.body {
                     self.node.claim(header.epoch)?;
+                    let key = header.key.unwrap_or_default();
+                    if Digest::of(&header.manifest).to_string() != key.patch_digest {
+                        return Err(refused(REQUEST, "the digest is not the manifest's"));
+                    }
                 }
             }
             let complete = std::mem::replace(&mut self.node.state().staged, true);

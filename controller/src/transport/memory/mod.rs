@@ -68,7 +68,13 @@ impl Fleet {
             vsn: vsn.to_owned(),
             digest: String::new(),
         };
-        let made = Node::new(script, release(from), release(to), self.counts.clone());
+        let made = Node::new(
+            node,
+            script,
+            release(from),
+            release(to),
+            self.counts.clone(),
+        );
         self.nodes.insert(node.to_owned(), Arc::new(made));
     }
 

@@ -21,6 +21,7 @@ const FENCED: &str = "MF0441";
 const UNKNOWN: &str = "MF0423";
 
 pub(super) struct Node {
+    pub(super) name: String,
     pub(super) script: Script,
     pub(super) counts: Arc<Counts>,
     from: pb::Release,
@@ -128,6 +129,7 @@ impl State {
 
 impl Node {
     pub(super) fn new(
+        name: &str,
         script: Script,
         from: pb::Release,
         to: pb::Release,
@@ -138,6 +140,7 @@ impl Node {
             ..State::default()
         };
         Self {
+            name: name.to_owned(),
             script,
             counts,
             from,
