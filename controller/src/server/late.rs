@@ -14,7 +14,6 @@ use crate::engine::view::View;
 use crate::engine::words::{Outcome, RolloutState};
 use crate::error::{self, Error};
 use crate::journal::{Head, Which, read_all};
-use crate::plan;
 use crate::server::host::Host;
 use crate::transport::Target;
 
@@ -147,17 +146,19 @@ impl Late {
             }
         }
         let now = Instant::now();
-        let mut targets = plan::targets(&host.inventory()?, "all", true)?;
-        targets.retain(|target| {
-            away.contains(&target.name)
-                && !busy.contains(&target.name)
-                && self
-                    .patience
-                    .get(&target.name)
-                    .is_none_or(|(next, _)| *next <= now)
-                && host.launch.transport.check(target).is_ok()
+        let inventory = host.inventory()?;
+        let here = inventory.hosts().iter().filter(|node| {
+            let name = node.name().to_owned();
+            let next = self.patience.get(&name).map(|(next, _)| *next);
+            away.contains(&name)
+                && !busy.contains(&name)
+                && next.is_none_or(|next| next <= now)
+                && node.reachable().is_ok()
         });
-        Ok(targets)
+        Ok(here
+            .map(Target::from)
+            .filter(|target| host.launch.transport.check(target).is_ok())
+            .collect())
     }
 
     /// A node is looked at ever less often.
