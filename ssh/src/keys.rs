@@ -16,6 +16,7 @@ use ssh_key::private::KeypairData;
 use ssh_key::{Certificate, HashAlg, PrivateKey, PublicKey};
 
 use crate::keys_rsa::RsaKey;
+use crate::short;
 
 /// Most bytes of a file that holds a key or a certificate.
 const LARGEST: u64 = 1 << 20;
@@ -140,8 +141,7 @@ impl KeyFile {
         }
         private_enough(path)?;
         if text.contains("BEGIN OPENSSH PRIVATE KEY") {
-            let key =
-                PrivateKey::from_openssh(&text).map_err(|error| problem(error.to_string()))?;
+            let key = short::read(&text).map_err(|error| problem(error.to_string()))?;
             let public = key.public_key().clone();
             return made(public, secret(path, key)?);
         }
@@ -210,8 +210,16 @@ impl KeyFile {
             };
             for _ in 0..QUESTIONS {
                 let Some(phrase) = ask(&path) else { break };
-                if let Ok(key) = key.decrypt(phrase) {
-                    return secret(&path, key);
+                match key.decrypt(phrase) {
+                    Ok(key) => return secret(&path, key),
+                    // The passphrase was right.
+                    Err(ssh_key::Error::Encoding(error)) => {
+                        return Err(format!(
+                            "{} cannot be read: {error}; put it into the ssh-agent with ssh-add",
+                            path.display()
+                        ));
+                    }
+                    Err(_) => {}
                 }
             }
             Err(format!(

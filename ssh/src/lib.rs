@@ -31,6 +31,7 @@ pub mod known_hosts;
 pub mod limits;
 mod pattern;
 mod session;
+mod short;
 mod stream;
 mod stream_inbox;
 

@@ -14,6 +14,18 @@ use crate::{Done, sshd, until};
 const PORT: u16 = 2222;
 const ADDRESS: &str = "127.0.0.1";
 
+/// Whether there can be one: a root that is written to memory, and for systemd a control group.
+const TRIED: &str = r#"
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/written" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=/,upperdir=$1/written,workdir=$1/work" overlay "$1/root"
+[ -n "$2" ] || exit 0
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/midflight-tried-$$
+mkdir "$group"
+rmdir "$group"
+"#;
+
 /// What process 1 is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
@@ -38,13 +50,16 @@ impl Machine {
     /// When it does not start.
     #[must_use]
     pub fn start(folder: &Path, init: Init) -> Option<Self> {
-        let tried = Command::new("unshare")
-            .args(["--net", "--mount", "--pid", "--fork", "true"])
-            .output()
-            .expect("unshare runs");
+        let mut tried = Command::new("unshare");
+        tried
+            .args(["--net", "--mount", "--propagation", "private"])
+            .args(["--pid", "--fork", "sh", "-euc", TRIED, "sh"])
+            .arg(folder)
+            .arg(if init == Init::Systemd { "systemd" } else { "" });
+        let tried = tried.output().expect("unshare runs");
         if !tried.status.success() {
             let why = String::from_utf8_lossy(&tried.stderr);
-            eprintln!("skipped: no namespaces for this user: {}", why.trim());
+            eprintln!("skipped: no machines for this user here: {}", why.trim());
             return None;
         }
         // Its server reads keys as the user who logs in.
