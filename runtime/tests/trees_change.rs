@@ -295,7 +295,7 @@ fn a_child_started_again_in_probation_goes_back_with_a_rollback() {
     crash(&node, "a");
     let born = again(&node, "a", before);
     assert_eq!(ask(&node, "a", json!({"op": "get"}))["code"], "v2");
-    assert_eq!(probation.health().restarts, 1);
+    until("it is counted", || probation.health().restarts == 1);
     let undone = probation.rollback(Duration::from_secs(1), OnDownFailure::Hold);
     assert_eq!(undone.map_err(|(_, e)| e).unwrap().migrated, 1);
     assert_eq!(
@@ -331,11 +331,10 @@ fn a_child_that_is_parked_in_probation_is_no_crash_until_confirm() {
         if confirm {
             probation.confirm();
             again(&node, "a", before);
-            assert_eq!(
-                probation.health().restarts,
-                1,
-                "confirmed, it is an ordinary crash"
-            );
+            // Counted once the child has its name.
+            until("confirmed, it is an ordinary crash", || {
+                probation.health().restarts == 1
+            });
             probation.finish().map_err(|(_, e)| e).unwrap();
         } else {
             // The older code fails in the same way, and has no probation.
