@@ -377,6 +377,8 @@ fn a_deleted_module_must_not_be_run_or_its_actors_are_stopped_and_a_rollback_bri
     let op = json!({"op": "spawn", "module": "other", "args": {}, "name": "again"});
     ask(&node, "probe", op);
     until("it is born", || node.whereis("again").is_some());
+    // One that is still in its first turn would find no code there, and end by itself.
+    assert_eq!(code(&node, "again"), "v1");
     node.purge(&name("other"), Purge::Soft).unwrap();
     let error = node.delete_module(&name("other"), Purge::Soft).unwrap_err();
     assert_eq!(error.code(), "MF0332");
