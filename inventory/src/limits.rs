@@ -11,7 +11,7 @@ pub const RANGE_HOSTS: u64 = 1_000_000;
 pub const TERMS: usize = 131_072;
 /// Hosts that the terms of one pattern may look at, where a host that several of them look at counts for each. A glob or a regular
 /// expression looks at all.
-pub const PATTERN_HOSTS: u64 = 100_000_000;
+pub const PATTERN_HOSTS: u64 = 50_000_000;
 /// Hosts that an inventory may list, where a host listed under three groups counts three times.
 pub const LISTED_HOSTS: u64 = 2_000_000;
 /// Characters of a host name, a group name or an address; the longest name that DNS allows.
